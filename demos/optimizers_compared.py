@@ -29,7 +29,7 @@ for name, make_optimizer, options in (
     model = nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))  # (B, 64) -> (B, 32) -> (B, 10)
     optimizer = make_optimizer(model.parameters(), **options)
 
-    for epoch in range(6):
+    for _ in range(6):
         model.train()
         total_loss = 0.0
         for batch in train[torch.randperm(len(train))].split(32):  # (32,)
@@ -43,4 +43,5 @@ for name, make_optimizer, options in (
     with torch.no_grad():
         right = (model(images[test]).argmax(dim=1) == labels[test]).float().mean().item()
     state = [key for key in optimizer.state[model[0].weight] if key != "step"]
-    print(f"{name:12}  train loss {total_loss / len(train):.4f}  test accuracy {right:.3f}  keeps {', '.join(state) or 'nothing'}")
+    kept = ", ".join(state) or "nothing"
+    print(f"{name:12}  train loss {total_loss / len(train):.4f}  test accuracy {right:.3f}  keeps {kept}")

@@ -61,7 +61,8 @@ for epoch in range(6):
         clipped += norm.item() > 1.0
     scheduler.step()  # once per epoch, after the epoch's last optimizer.step
 
-    print(f"epoch {epoch + 1}  lr {rates}  clipped {clipped:2} of {len(batches)}  train loss {total_loss / len(train):.4f}")
+    clipping = f"clipped {clipped:2} of {len(batches)}"
+    print(f"epoch {epoch + 1}  lr {rates}  {clipping}  train loss {total_loss / len(train):.4f}")
 
 model.eval()
 with torch.no_grad():
