@@ -47,4 +47,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 
 clean:
 	rm -rf .venv .venv-* build dist demo.optrace .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find optrace demos tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
