@@ -1,0 +1,1 @@
+"""Everything that touches a live training process. Imports torch; never textual."""

@@ -1,0 +1,273 @@
+"""The wrapped calls of the loop itself: zero_grad, backward and step."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim import optimizer as _optimizer
+
+from optrace.record.capture import Slot
+from optrace.record.patches import Patches, subclasses
+from optrace.record.recorder import Recorder, Scope, scalar_loss
+from optrace.record.watch import Change
+from optrace.trace.format import Flag
+
+_getframe = sys._getframe
+
+
+def install(recorder: Recorder, patches: Patches) -> None:
+    """See every zero_grad, backward and step from now on."""
+    calls = LoopCalls(recorder, patches)
+    patches.method(torch.Tensor, "backward", calls.backward)
+    patches.function(torch.autograd.backward, calls.backward)
+    patches.method(nn.Module, "zero_grad", calls.zero_grad)
+    for cls in subclasses(Optimizer):
+        patches.method(cls, "zero_grad", calls.zero_grad)
+    patches.method(Optimizer, "__init__", calls.optimizer_init)
+    before = _optimizer.register_optimizer_step_pre_hook(calls.before_step)
+    after = _optimizer.register_optimizer_step_post_hook(calls.after_step)
+    patches.on_undo(before.remove)
+    patches.on_undo(after.remove)
+
+
+class LoopCalls:
+    """What happens around each of the three calls."""
+
+    def __init__(self, recorder: Recorder, patches: Patches) -> None:
+        self._recorder = recorder
+        self._patches = patches
+
+    # zero_grad
+
+    def zero_grad(self, original: Any) -> Any:
+        recorder = self._recorder
+
+        @functools.wraps(original)
+        def zero_grad(target: Any, *args: Any, **kwargs: Any) -> Any:
+            if not recorder.active or recorder.running("zero_grad", target) is not None:
+                return original(target, *args, **kwargs)
+            try:
+                scope = recorder.begin("zero_grad", target, _getframe(1))
+            except BaseException as error:
+                recorder.fail(error)
+                _reraise_unless_ours(error)
+                return original(target, *args, **kwargs)
+            failed = True
+            try:
+                result = original(target, *args, **kwargs)
+                failed = False
+                return result
+            finally:
+                self._after_zero_grad(scope, failed)
+
+        return zero_grad
+
+    def _after_zero_grad(self, scope: Scope, failed: bool) -> None:
+        recorder = self._recorder
+        if not recorder.active:
+            return
+        try:
+            with recorder.lock:
+                target = scope.target
+                number = -1
+                if isinstance(target, Optimizer):
+                    number = recorder.registry.optimizer(target, None).id
+                changes = recorder.watch.gradients(recorder.tracked(), deposit=False, deep=False, frame=recorder.frame)
+                recorder.end(scope, changes, number, failed)
+        except BaseException as error:
+            recorder.fail(error)
+            _reraise_unless_ours(error)
+
+    # backward
+
+    def backward(self, original: Any) -> Any:
+        recorder = self._recorder
+
+        @functools.wraps(original)
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            if not recorder.active:
+                return original(tensors, *args, **kwargs)
+            caller = _getframe(1)
+            if recorder.running("backward") is not None and recorder.sites.is_ours(caller.f_code):
+                return original(tensors, *args, **kwargs)  # Tensor.backward, a checkpoint's inner backward
+            try:
+                scope = self._before_backward(tensors, args, kwargs, caller)
+            except BaseException as error:
+                recorder.fail(error)
+                _reraise_unless_ours(error)
+                return original(tensors, *args, **kwargs)
+            del caller
+            failed = True
+            try:
+                result = original(tensors, *args, **kwargs)
+                failed = False
+                return result
+            finally:
+                self._after_backward(scope, failed)
+
+        return backward
+
+    def _before_backward(self, tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Scope:
+        recorder = self._recorder
+        roots = [tensors] if isinstance(tensors, torch.Tensor) else [t for t in tensors if isinstance(t, torch.Tensor)]
+        scope = recorder.begin("backward", None, frame)
+        try:
+            scope.loss = scalar_loss(roots)
+            with recorder.lock:
+                recorder.loss_graph(scope, roots, frame)
+            scale = _loss_scale(roots) if recorder.scaling else None
+            if scale is not None:
+                scope.flags |= Flag.SCALED
+                scope.detail = {**(scope.detail or {}), "scale": scale}
+            modes = recorder.modes()
+            if modes is not None:
+                scope.detail = {**(scope.detail or {}), "training": modes}
+        except BaseException:
+            recorder.cancel(scope)
+            raise
+        return scope
+
+    def _after_backward(self, scope: Scope, failed: bool) -> None:
+        recorder = self._recorder
+        if not recorder.active:
+            return
+        try:
+            with recorder.lock:
+                tracked = recorder.tracked()
+                changes = recorder.watch.gradients(tracked, deposit=True, deep=False, frame=recorder.frame)
+                recorder.end(scope, changes, failed=failed)
+        except BaseException as error:
+            recorder.fail(error)
+            _reraise_unless_ours(error)
+
+    # step
+
+    def before_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        recorder = self._recorder
+        if not recorder.active:
+            return
+        try:
+            frame = _getframe(1)
+            outer = recorder.running("step", optimizer)
+            if outer is not None and _is_running(outer.frame_id, frame.f_back):
+                outer.nested += 1  # a subclass's step calls super().step()
+                return
+            scope = recorder.begin("step", optimizer, frame)
+            with recorder.lock:
+                self._enter_step(scope, optimizer, frame)
+        except BaseException as error:
+            recorder.fail(error)
+            _reraise_unless_ours(error)
+
+    def _enter_step(self, scope: Scope, optimizer: Optimizer, frame: FrameType) -> None:
+        recorder = self._recorder
+        entry = recorder.registry.optimizer(optimizer, frame)
+        if recorder.registry.dirty:
+            recorder.registry.refresh(frame)
+        scope.entry = entry
+        scope.frame_id = id(frame)
+        scope.groups = recorder.registry.groups_version(entry, optimizer)
+        first = [t for t in entry.plan if t.parameter.content is None]
+        changes = recorder.watch.parameters(first) if first else []
+        if first:
+            changes += recorder.watch.gradients(first, deposit=False, deep=True)
+        changes += recorder.watch.state(entry, optimizer, deep=False, aliases=[])
+        if changes:
+            recorder.frame.add(changes, before=True)
+        found_inf = getattr(optimizer, "found_inf", None)  # a fused step under a GradScaler skips itself
+        if isinstance(found_inf, torch.Tensor) and found_inf.is_cpu and found_inf.item():
+            scope.flags |= Flag.SKIPPED
+
+    def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
+        recorder = self._recorder
+        if not recorder.active:
+            return
+        try:
+            scope = recorder.running("step", optimizer)
+            if scope is None:
+                return
+            if scope.nested:
+                scope.nested -= 1
+                return
+            with recorder.lock:
+                entry = scope.entry
+                assert entry is not None
+                plan = entry.plan
+                changes: list[Change] = recorder.watch.parameters(plan)
+                changes += recorder.watch.gradients(plan, deposit=False, deep=False)
+                aliases: list[Slot] = []
+                changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases)
+                if aliases:
+                    shared = [[slot.parameter, slot.kind] for slot in aliases]
+                    scope.detail = {**(scope.detail or {}), "aliases_gradient": shared}
+                entry.steps += 1
+                recorder.trained_here(plan)
+                recorder.end(scope, changes, entry.id)
+        except BaseException as error:
+            recorder.fail(error)
+            _reraise_unless_ours(error)
+
+    # Optimizers as they are made
+
+    def optimizer_init(self, original: Any) -> Any:
+        recorder = self._recorder
+
+        @functools.wraps(original)
+        def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            original(optimizer, *args, **kwargs)
+            if not recorder.active:
+                return
+            try:
+                with recorder.lock:
+                    frame = made_at(recorder, _getframe(1))
+                    chain = recorder.sites.chain(frame) if frame is not None else -1
+                    recorder.registry.saw_optimizer(optimizer, chain)
+                    self._patches.lineage(type(optimizer), Optimizer, "zero_grad", self.zero_grad)
+            except BaseException as error:
+                recorder.fail(error)
+                _reraise_unless_ours(error)
+
+        return __init__
+
+
+def made_at(recorder: Recorder, frame: FrameType | None) -> FrameType | None:
+    """The line that makes an object: the innermost frame of the user's that is not a constructor."""
+    frame = recorder.sites.users_frame(frame)
+    while frame is not None and frame.f_code.co_name == "__init__":
+        frame = recorder.sites.users_frame(frame.f_back)
+    return frame
+
+
+def _is_running(frame_id: int, frame: FrameType | None) -> bool:
+    while frame is not None:
+        if id(frame) == frame_id:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _loss_scale(roots: list[torch.Tensor]) -> Any:
+    """The GradScaler scale that the loss carries, found in the first few nodes of its graph."""
+    todo: list[Any] = [(root.grad_fn, 0) for root in roots]
+    while todo:
+        function, depth = todo.pop()
+        if function is None:
+            continue
+        scale = function.metadata.get("optrace.scale")
+        if scale is not None:
+            return scale
+        if depth < 3:
+            todo += [(following, depth + 1) for following, _ in function.next_functions]
+    return None
+
+
+def _reraise_unless_ours(error: BaseException) -> None:
+    """Ctrl-C and the like are the user's, also when they arrive in our code."""
+    if not isinstance(error, Exception):
+        raise error

@@ -1,0 +1,211 @@
+"""Reading a live tensor's bytes without disturbing it, and noticing when they change.
+
+A plain CPU tensor is read in place, through its data pointer: no torch operation, no copy, no
+autograd. Everything else (another device, not contiguous, conjugated, a subclass) goes through a
+detached contiguous copy. Version counters alone prove nothing (fused steps and writes through
+`.data` leave them), so content is compared: small tensors by their bytes, others by XXH3.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, ClassVar
+
+import torch
+import xxhash
+
+from optrace.trace.format import Storage
+
+SMALL = 256  # bytes; below it, content is its own fingerprint
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
+_digest = xxhash.xxh3_64_intdigest
+_EMPTY = memoryview(b"")
+_SCALARS = {bool: torch.bool, int: torch.int64, float: torch.float64}
+
+Content = bytes | int
+"""A tensor's fingerprint: its bytes when few, else their 64-bit XXH3."""
+
+
+class Unreadable(Exception):
+    """A tensor without bytes to read (meta, lazily initialised, of a layout unknown here)."""
+
+
+class Form:
+    """How one value is laid out: dtype, shape, bytes. Interned: equal forms are one object."""
+
+    __slots__ = ("_zero", "dtype", "nbytes", "shape", "sparse", "text")
+    _known: ClassVar[dict[tuple[torch.dtype, tuple[int, ...], int, bool], Form]] = {}
+
+    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: bool) -> None:
+        self.dtype = dtype
+        self.shape = shape
+        self.nbytes = nbytes
+        self.sparse = sparse
+        self.text = str(dtype).removeprefix("torch.")
+        self._zero: Content | None = None
+
+    @classmethod
+    def of(cls, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: bool = False) -> Form:
+        key = (dtype, shape, nbytes, sparse)
+        known = cls._known.get(key)
+        if known is None:
+            known = cls._known[key] = cls(*key)
+        return known
+
+    @property
+    def zero(self) -> Content:
+        """The fingerprint of a value whose every byte is zero."""
+        if self._zero is None:
+            if self.nbytes <= SMALL:
+                self._zero = bytes(self.nbytes)
+            else:
+                state = xxhash.xxh3_64()
+                chunk = bytes(min(self.nbytes, 1 << 20))
+                for _ in range(self.nbytes // len(chunk)):
+                    state.update(chunk)
+                state.update(chunk[: self.nbytes % len(chunk)])
+                self._zero = state.intdigest()
+        return self._zero
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether the tensor's bytes stand in memory as its elements do, in row-major order."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.is_cpu
+        and tensor.layout is torch.strided
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+        and not tensor.is_conj()
+        and not tensor.is_quantized
+    )
+
+
+def view_at(pointer: int, nbytes: int) -> memoryview:
+    """The memory at an address. Valid while the tensor that owns it is."""
+    if nbytes == 0:
+        return _EMPTY
+    return memoryview((ctypes.c_ubyte * nbytes).from_address(pointer)).cast("B")
+
+
+def fingerprint(view: memoryview) -> Content:
+    return view.tobytes() if view.nbytes <= SMALL else _digest(view)
+
+
+class Slot:
+    """One value of one parameter (itself, its gradient, a state entry) as it was last seen."""
+
+    __slots__ = (
+        "codes",
+        "content",
+        "form",
+        "identity",
+        "keep",
+        "kind",
+        "optimizer",
+        "parameter",
+        "pointer",
+        "version",
+        "view",
+    )
+
+    def __init__(self, parameter: int, kind: str, optimizer: int = -1) -> None:
+        self.parameter = parameter
+        self.kind = kind
+        self.optimizer = optimizer
+        self.content: Content | None = None  # None: absent
+        self.form: Form | None = None
+        self.pointer = -1  # of the memory `view` shows; -1 when it shows a copy
+        self.view = _EMPTY
+        self.keep: Any = None  # what owns a copy's memory
+        self.identity = 0  # id() of the tensor last seen
+        self.version = -1
+        self.codes: dict[tuple[Any, ...], int] = {}  # interned (form, op, storage, before)
+
+    def look(self, tensor: torch.Tensor) -> bool:
+        """Read the tensor; whether its content or form differs from what was last seen."""
+        if id(tensor) == self.identity and self.pointer != -1 and type(tensor) in _PLAIN:
+            form = self.form
+            try:
+                same = tensor.data_ptr() == self.pointer and tensor.is_contiguous()
+            except RuntimeError:  # another tensor took the id, one without memory
+                same = False
+            if same and form is not None and tensor.shape == form.shape and tensor.dtype is form.dtype:
+                view = self.view
+                content: Content = view.tobytes() if form.nbytes <= SMALL else _digest(view)
+                if content == self.content:
+                    return False
+                self.content = content
+                return True
+        return self._attach(tensor)
+
+    def forget(self) -> None:
+        """The value is gone."""
+        self.content = None
+        self.identity = 0
+        self.version = -1
+        self.pointer = -1
+        self.view = _EMPTY
+        self.keep = None
+
+    def _attach(self, tensor: torch.Tensor) -> bool:
+        pointer, view, keep, form = read(tensor)
+        content = fingerprint(view)
+        changed = content != self.content or form is not self.form
+        self.identity = id(tensor)
+        self.pointer, self.view, self.keep = pointer, view, keep
+        self.form, self.content = form, content
+        return changed
+
+
+def read(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
+    """Its address (-1 for a copy), bytes, what owns them, and form. Raises `Unreadable`."""
+    if is_plain(tensor):
+        pointer = tensor.data_ptr()
+        form = Form.of(tensor.dtype, tuple(tensor.shape), tensor.numel() * tensor.element_size())
+        if pointer == 0 and form.nbytes:
+            raise Unreadable("no memory behind it")
+        return pointer, view_at(pointer, form.nbytes), None, form
+    return _read_copy(tensor)
+
+
+def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
+    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin) or tensor.is_meta:
+        raise Unreadable("not initialised")
+    with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
+        shape = tuple(tensor.shape)
+        if tensor.layout is torch.sparse_coo:
+            source = tensor.detach()
+            parts = [source._indices(), source._values()]
+        elif tensor.layout is torch.strided and not tensor.is_quantized:
+            parts = [tensor.detach().resolve_conj().resolve_neg()]
+        else:
+            raise Unreadable(f"its layout is {tensor.layout}")
+        copies = [part.cpu().contiguous() for part in parts]
+    if len(copies) == 1:
+        (copy,) = copies
+        if type(copy) is not torch.Tensor or not is_plain(copy):
+            raise Unreadable(f"it is a {type(tensor).__name__}")
+        form = Form.of(copy.dtype, shape, copy.numel() * copy.element_size())
+        return -1, view_at(copy.data_ptr(), form.nbytes), copy, form
+    data = b"".join(view_at(c.data_ptr(), c.numel() * c.element_size()).tobytes() for c in copies)
+    form = Form.of(copies[1].dtype, shape, len(data), sparse=True)
+    return -1, memoryview(data), None, form
+
+
+def scalar(value: Any) -> torch.Tensor | None:
+    """A Python number as a 0-dim tensor (float64, int64 or bool), None for anything else."""
+    dtype = _SCALARS.get(type(value))
+    if dtype is None or (dtype is torch.int64 and not -(1 << 63) <= value < 1 << 63):
+        return None
+    with torch.no_grad():
+        return torch.tensor(value, dtype=dtype, device="cpu")
+
+
+def storage_of(slot: Slot) -> Storage:
+    """How to store what the slot shows now, when everything is kept exactly."""
+    form = slot.form
+    assert form is not None
+    if form.sparse:
+        return Storage.SPARSE
+    return Storage.ZEROS if slot.content == form.zero else Storage.FULL

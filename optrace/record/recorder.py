@@ -1,0 +1,405 @@
+"""The recorder: turns what torch calls do into events of a trace.
+
+Every wrapped call goes through `begin` and `end`. `begin` first looks at what changed since the
+last event: at the top level that was done by hand and becomes an event of its own; inside another
+recorded call it is that call's work. `end` looks at what this call changed, and writes the event.
+
+Nothing here may reach the user's program: `guarded` turns any failure of ours into one line on
+stderr and the end of the recording.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import torch
+
+from optrace.record.capture import Slot
+from optrace.record.registry import Registry, Tracked, TrackedOptimizer
+from optrace.record.sites import CallSites
+from optrace.record.watch import Change, Frame, Watch
+from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
+from optrace.trace.writer import TraceWriter
+
+_pack = RECORD.pack_into
+_now = time.perf_counter_ns
+_CODE = KIND_CODES
+_NAN = float("nan")
+_LOSS, _EXACT = int(Flag.LOSS), int(Flag.EXACT)
+
+
+class Scope:
+    """A recorded call that is running."""
+
+    __slots__ = (
+        "aliases",
+        "chain",
+        "detail",
+        "entry",
+        "flags",
+        "frame_id",
+        "groups",
+        "kind",
+        "loss",
+        "nested",
+        "sentinel",
+        "start",
+        "target",
+    )
+
+    def __init__(self, kind: str, target: object, chain: int, start: int) -> None:
+        self.kind = kind
+        self.target = target
+        self.chain = chain
+        self.start = start
+        self.flags = 0
+        self.groups = -1
+        self.loss: Any = None  # a float, or a tensor to be read later
+        self.nested = 0  # calls of the same kind on the same object inside this one
+        self.frame_id = 0  # of torch's step wrapper, to notice that it raised
+        self.entry: TrackedOptimizer | None = None
+        self.detail: dict[str, Any] | None = None
+        self.aliases: list[Slot] | None = None
+        self.sentinel: object | None = None
+
+
+class _Sentinel:
+    """Held by a loss graph's metadata alone: alive exactly as long as the graph is."""
+
+    __slots__ = ("__weakref__", "event")
+
+    def __init__(self) -> None:
+        self.event = -1  # of the first backward through the graph
+
+
+class Recorder:
+    """One recording in progress."""
+
+    def __init__(
+        self,
+        writer: TraceWriter,
+        budget: int,
+        report: Callable[[str], None],
+        base: FrameType | None = None,
+    ) -> None:
+        self.writer = writer
+        self.lock = writer.lock
+        self.active = True
+        self.sites = CallSites(writer, base)
+        self.registry = Registry(writer, self.sites)
+        self.registry.next_event = lambda: self.events
+        self.frame = Frame(writer, budget)
+        self.watch = Watch(self.registry)
+        self.events = 0
+        self.iteration = 0
+        self.failure: str | None = None
+        self.scaling = False  # a GradScaler has scaled something
+        self._report = report
+        self._began = _now()
+        self._index = 0
+        self._seen: set[tuple[int, int, int]] = set()
+        self._stepped = False
+        self._any_step = False
+        self._scopes: dict[int, list[Scope]] = {}
+        self._threads: dict[int, int] = {}
+        self._live: set[weakref.ref[_Sentinel]] = set()
+        self._walked: dict[int, int] = {}
+        self._told: set[str] = set()
+        self._last_chain = -1
+
+    # Scopes
+
+    def scopes(self) -> list[Scope]:
+        """The recorded calls that are running on this thread, outermost first."""
+        thread = threading.get_ident()
+        stack = self._scopes.get(thread)
+        if stack is None:
+            stack = self._scopes[thread] = self._adopt(thread)
+        return stack
+
+    def _adopt(self, thread: int) -> list[Scope]:
+        """Autograd's own threads work for the one thread that is running a backward."""
+        if thread not in threading._active:  # type: ignore[attr-defined]
+            running = [s for s in self._scopes.values() if any(scope.kind == "backward" for scope in s)]
+            if len(running) == 1:
+                return running[0]
+        return []
+
+    def begin(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
+        """A recorded call starts. `deep` looks for changes that left no other trace."""
+        start = _now()
+        with self.lock:
+            chain = self.sites.chain(frame)
+            stack = self.scopes()
+            if stack and stack[-1].frame_id:
+                self._drop_stale(stack, frame)
+            if self.registry.dirty:
+                self.registry.refresh(frame)
+            self._notice(stack, chain, deep)
+            scope = Scope(kind, target, chain, start)
+            stack.append(scope)
+            return scope
+
+    def end(self, scope: Scope, changes: list[Change], optimizer: int = -1, failed: bool = False) -> None:
+        """A recorded call is over: write its event. The lock is held, the changes were looked up by the caller."""
+        stack = self.scopes()
+        while stack and stack.pop() is not scope:
+            pass
+        if changes:
+            self.frame.add(changes)
+        if failed:
+            scope.flags |= Flag.FAILED
+        self._emit(scope, len(stack), optimizer, (_CODE[scope.kind], id(scope.target), scope.chain))
+
+    def running(self, kind: str, target: object | None = None) -> Scope | None:
+        """The innermost running call of a kind (on an object) on this thread."""
+        for scope in reversed(self.scopes()):
+            if scope.kind == kind and (target is None or scope.target is target):
+                return scope
+        return None
+
+    def cancel(self, scope: Scope) -> None:
+        """The call turned out to be no event."""
+        stack = self.scopes()
+        if scope in stack:
+            stack.remove(scope)
+
+    def abandon(self) -> None:
+        """At the end of the recording: calls that never came back are events that failed."""
+        with self.lock:
+            for stack in list(self._scopes.values()):
+                while stack:
+                    self._close_stale(stack)
+
+    def _drop_stale(self, stack: list[Scope], frame: FrameType) -> None:
+        """A step that raised has no post hook: it is over when its frame is no longer running."""
+        running: set[int] = set()
+        walk = frame.f_back
+        while walk is not None:
+            running.add(id(walk))
+            walk = walk.f_back
+        while stack and stack[-1].frame_id and stack[-1].frame_id not in running:
+            self._close_stale(stack)
+
+    def _close_stale(self, stack: list[Scope]) -> None:
+        scope = stack[-1]
+        entry = scope.entry
+        changes = self.watch.parameters(self.registry.tracked) + self.watch.gradients(
+            self.registry.tracked, deposit=scope.kind == "backward", deep=False
+        )
+        self.end(scope, changes, entry.id if entry is not None else -1, failed=True)
+
+    # Noticing
+
+    def tracked(self) -> list[Tracked]:
+        """The parameters this thread answers for: all, but for those another thread is training."""
+        if len(self._scopes) <= 1:
+            return self.registry.tracked
+        mine = threading.get_ident()
+        busy = {thread for thread, stack in self._scopes.items() if stack and thread != mine}
+        if not busy or self.scopes() is not self._scopes.get(mine):
+            return self.registry.tracked
+        if any(self._scopes[thread] is self._scopes[mine] for thread in busy):
+            return self.registry.tracked
+        return [t for t in self.registry.tracked if t.thread not in busy]
+
+    def trained_here(self, tracked: list[Tracked]) -> None:
+        """This thread trains these; asked for only once several threads do."""
+        if len(self._scopes) > 1:
+            mine = threading.get_ident()
+            for entry in tracked:
+                entry.thread = mine
+
+    def _notice(self, stack: list[Scope], chain: int, deep: bool) -> None:
+        """Find what changed since the last event, and say who did it."""
+        tracked = self.tracked()
+        watch = self.watch
+        inside = stack[-1].kind if stack else ""
+        changes = watch.parameters(tracked) if deep else []
+        changes += watch.gradients(tracked, deposit=inside == "backward", deep=deep, frame=self.frame if inside else None)
+        if not changes:
+            return
+        if stack:
+            self.frame.add(changes, before=True)
+            return
+        cleared = [c for c in changes if c[1] is Op.CLEAR or c[1] is Op.ZERO]
+        altered = [c for c in changes if c[1] is Op.CHANGE]
+        if cleared:
+            self.frame.add(cleared)
+            self._by_hand("zero_grad", chain)
+        if altered:
+            self.frame.add(altered)
+            self._by_hand("mutation", chain)
+            if not self._any_step and any(slot.kind == "param" for slot, _ in altered):
+                self._stepped = True  # a loop that trains by hand comes round like any other
+        first = [c for c in changes if c[1] is Op.INIT]
+        if first:
+            self.frame.add(first, before=True)
+
+    def _by_hand(self, kind: str, chain: int) -> None:
+        scope = Scope(kind, None, chain, _now())
+        scope.flags = int(Flag.BY_HAND)
+        if self._last_chain >= 0:
+            scope.detail = {"after_stack": self._last_chain}
+        self._emit(scope, 0, -1, None)
+
+    # Backward
+
+    def loss_graph(self, scope: Scope, roots: list[torch.Tensor], frame: FrameType) -> None:
+        """Before a backward: leaves nobody knows yet, and a sentinel in the loss's graph."""
+        functions = [root.grad_fn for root in roots if root.grad_fn is not None]
+        count = self._walked.get(scope.chain, 0) + 1
+        self._walked[scope.chain] = count
+        if count & (count - 1) == 0:
+            self._find_leaves(functions, roots, frame)
+        if functions:
+            metadata = functions[0].metadata  # type: ignore[attr-defined]
+            sentinel = metadata.get("optrace")
+            if sentinel is None:
+                sentinel = metadata["optrace"] = _Sentinel()
+                self._live.add(weakref.ref(sentinel, self._live.discard))
+            elif sentinel.event >= 0:
+                scope.detail = {**(scope.detail or {}), "same_graph_as": sentinel.event}
+            scope.sentinel = sentinel
+
+    def _find_leaves(self, functions: list[Any], roots: list[torch.Tensor], frame: FrameType) -> None:
+        """Walk the graph for leaf tensors that no module and no optimizer has."""
+        leaves = {id(root): root for root in roots if root.is_leaf and root.requires_grad}
+        seen: set[Any] = set()
+        todo = list(functions)
+        while todo:
+            function = todo.pop()
+            if function is None or function in seen:
+                continue
+            seen.add(function)
+            leaf = getattr(function, "variable", None)
+            if isinstance(leaf, torch.Tensor) and leaf.is_leaf:
+                leaves[id(leaf)] = leaf
+            todo += [following for following, _ in function.next_functions]
+        unknown = [leaf for leaf in leaves.values() if self.registry.of(leaf) is None]
+        if unknown:
+            self.registry.add_bare(unknown, frame, "leaf")
+            self._notice(self.scopes()[:-1], -1, deep=True)
+
+    def modes(self) -> dict[str, bool] | None:
+        """Root modules whose training mode is another than at the last backward."""
+        changed: dict[str, bool] | None = None
+        for model in self.registry.models:
+            module = model.ref()
+            if module is not None and module.training is not model.training:
+                model.training = module.training
+                changed = changed or {}
+                changed[str(model.id)] = module.training
+        return changed
+
+    # Writing
+
+    def _emit(self, scope: Scope, depth: int, optimizer: int, key: tuple[int, int, int] | None) -> None:
+        if key is not None:
+            if self._stepped and key in self._seen:
+                self.iteration += 1
+                self._index = 0
+                self._seen.clear()
+                self._stepped = False
+            self._seen.add(key)
+            self._last_chain = scope.chain
+        if scope.kind == "step":
+            self._stepped = self._any_step = True
+        frame = self.frame
+        number = self.events
+        flags = scope.flags
+        loss = scope.loss
+        late: torch.Tensor | None = None
+        if loss is None:
+            loss = _NAN
+        else:
+            flags |= _LOSS
+            if type(loss) is not float:
+                late, loss = loss, _NAN
+        detail = scope.detail
+        if detail is not None:
+            flags |= Flag.DETAIL
+            self.writer.detail(number, detail)
+        effect = frame.effect(number)
+        if not frame.reduced:
+            flags |= _EXACT
+        frame.reduced = False
+        thread = self._threads.get(threading.get_ident())
+        if thread is None:
+            thread = self._thread()
+        block, place = self.writer.events.reserve()
+        end = _now()
+        _pack(
+            block,
+            place,
+            _CODE[scope.kind],
+            min(depth, 255),
+            flags,
+            thread,
+            self.iteration,
+            self._index,
+            end - self._began,
+            (end - scope.start) * 1e-9,
+            scope.chain,
+            optimizer,
+            scope.groups,
+            effect,
+            frame.start,
+            loss,
+            len(self._live),
+        )
+        if late is not None:
+            self.writer.late_loss(block, place, late)
+        self.writer.events.reserved()
+        self._index += 1
+        self.events = number + 1
+        if scope.sentinel is not None and scope.sentinel.event < 0:  # type: ignore[attr-defined]
+            scope.sentinel.event = number  # type: ignore[attr-defined]
+        if self.writer.failed:
+            self.active = False
+        unreadable = self.watch.unreadable
+        if len(unreadable) != len(self._told):
+            self._tell_unreadable()
+
+    def _thread(self) -> int:
+        number = self._threads[threading.get_ident()] = len(self._threads)
+        self.writer.row("INSERT INTO thread VALUES (?, ?)", number, threading.current_thread().name)
+        return number
+
+    def _tell_unreadable(self) -> None:
+        for name, why in self.watch.unreadable.items():
+            if name not in self._told:
+                self._told.add(name)
+                if why != "not initialised":
+                    self._report(f"cannot record {name}: {why}")
+
+    # Failing
+
+    def fail(self, error: BaseException) -> None:
+        """Something in the recorder went wrong: say so once, stop recording, let the training go on."""
+        if not self.active:
+            return
+        self.active = False
+        reason = error.__cause__ or error
+        self.failure = f"{type(reason).__name__}: {reason}"
+        if not self.writer.failed:
+            self._report(f"recording stopped, the training goes on: {self.failure}")
+
+
+def scalar_loss(roots: list[torch.Tensor]) -> Any:
+    """The loss as a number; a tensor to be read later where reading now would wait for a device; None for none."""
+    if len(roots) != 1:
+        values = [scalar_loss([root]) for root in roots]
+        return sum(values) if values and all(type(v) is float for v in values) else None
+    (root,) = roots
+    if root.numel() != 1 or root.is_complex():
+        return None
+    if root.is_cpu:
+        return float(root.detach())
+    with torch.no_grad():
+        return root.detach().clone()

@@ -1,0 +1,354 @@
+"""Which models, parameters and optimizers there are, and what they are called.
+
+Torch's global registration hooks say which module owns which parameter, without the user passing
+a model. Names are settled at the next event, when the user's variables exist.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import weakref
+from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as _hooks
+from torch.optim import Optimizer
+
+from optrace.record.capture import Slot
+from optrace.record.sites import CallSites
+from optrace.record.variables import find_variables
+from optrace.trace.writer import TraceWriter
+
+_IMMUTABLE = (float, int, bool, str, type(None))
+
+
+class Tracked:
+    """One parameter being watched."""
+
+    __slots__ = ("grad", "id", "name", "parameter", "ref", "seen", "state", "thread")
+
+    def __init__(self, number: int, name: str, tensor: torch.Tensor) -> None:
+        self.id = number
+        self.name = name
+        self.ref = weakref.ref(tensor)
+        self.parameter = Slot(number, "param")
+        self.grad = Slot(number, "grad")
+        self.state: dict[int, dict[str, Slot]] = {}  # by optimizer, then by name
+        self.seen = False  # whether its gradient has been looked at
+        self.thread = 0  # the thread that last trained it
+
+
+class TrackedOptimizer:
+    """One optimizer of the run."""
+
+    __slots__ = ("groups", "groups_id", "id", "members", "name", "plan", "ref", "steps", "variable")
+
+    def __init__(self, number: int, name: str, optimizer: Optimizer) -> None:
+        self.id = number
+        self.name = name
+        self.ref = weakref.ref(optimizer)
+        self.variable: str | None = None
+        self.steps = 0
+        self.members: tuple[tuple[int, ...], ...] = ()
+        self.plan: list[Tracked] = []
+        self.groups: list[dict[str, Any]] | None = None
+        self.groups_id = -1
+
+
+class _Model:
+    __slots__ = ("bound", "id", "prefix", "ref", "training", "variable")
+
+    def __init__(self, number: int, module: nn.Module) -> None:
+        self.id = number
+        self.ref = weakref.ref(module)
+        self.variable: str | None = None
+        self.prefix: str | None = None  # given by the user, who passed several models
+        self.bound: dict[str, int] = {}  # name → id of the parameter it stands for
+        self.training = True
+
+
+class Registry:
+    """Follows models and optimizers as they are made. `refresh` settles what is new."""
+
+    def __init__(self, writer: TraceWriter, sites: CallSites) -> None:
+        self._writer = writer
+        self._sites = sites
+        self.tracked: list[Tracked] = []
+        self.optimizers: list[TrackedOptimizer] = []
+        self.models: list[_Model] = []
+        self.dirty = True
+        self._by_id: dict[int, Tracked] = {}
+        self._optimizer_by_id: dict[int, TrackedOptimizer] = {}
+        self._modules: dict[int, weakref.ref[nn.Module]] = {}
+        self._made_at: dict[int, int] = {}  # module or optimizer → chain of calls
+        self._names: set[str] = set()
+        self._optimizer_names: set[str] = set()
+        self._unread_optimizers: list[weakref.ref[Optimizer]] = []
+        self._removers: list[Any] = []
+        self.next_event: Callable[[], int] = lambda: 0
+
+    # Following
+
+    def follow(self) -> None:
+        """Find what exists, and hear of what will be made."""
+        for thing in gc.get_objects():
+            kind = type(thing)
+            try:
+                if issubclass(kind, nn.Module):
+                    self.saw_module(thing)
+                elif issubclass(kind, Optimizer):
+                    self.saw_optimizer(thing)
+            except ReferenceError:
+                continue
+        self._removers = [
+            _hooks.register_module_module_registration_hook(lambda m, name, child: self.saw_module(m, child)),
+            _hooks.register_module_parameter_registration_hook(lambda m, name, p: self.saw_module(m)),
+        ]
+
+    def unfollow(self) -> None:
+        for remover in self._removers:
+            remover.remove()
+        self._removers = []
+
+    def saw_module(self, *modules: nn.Module | None) -> None:
+        """A module was found, or something was registered in it."""
+        for module in modules:
+            if module is not None and id(module) not in self._modules:
+                key = id(module)
+                self._modules[key] = weakref.ref(module, lambda _, key=key: self._modules.pop(key, None))  # type: ignore[misc]
+        self.dirty = True
+
+    def note_model_site(self, module: nn.Module, chain: int) -> None:
+        """Where a module was made."""
+        self._made_at.setdefault(id(module), chain)
+
+    def saw_optimizer(self, optimizer: Optimizer, chain: int | None = None) -> None:
+        if chain is not None:
+            self._made_at[id(optimizer)] = chain
+        self._unread_optimizers.append(weakref.ref(optimizer))
+        self.dirty = True
+
+    def name_model(self, module: nn.Module, prefix: str) -> None:
+        """The user said what this model is called."""
+        self.saw_module(module)
+        model = self._model(module)
+        model.prefix = prefix
+
+    # Looking up
+
+    def of(self, tensor: torch.Tensor) -> Tracked | None:
+        found = self._by_id.get(id(tensor))
+        return found if found is not None and found.ref() is tensor else None
+
+    def optimizer(self, optimizer: Optimizer, frame: FrameType | None) -> TrackedOptimizer:
+        """The optimizer's entry, made now if it is new; its membership brought up to date."""
+        known = self._optimizer_by_id.get(id(optimizer))
+        if known is None or known.ref() is not optimizer:
+            known = self._add_optimizer(optimizer)
+            self.dirty = True
+        members = tuple(tuple(map(id, group["params"])) for group in optimizer.param_groups)
+        if members != known.members or any(t.ref() is None for t in known.plan):
+            self._join(known, optimizer, members, frame)
+        return known
+
+    def refresh(self, frame: FrameType | None) -> None:
+        """Settle models, names and parameters that appeared since the last event."""
+        self.dirty = False
+        unread, self._unread_optimizers = self._unread_optimizers, []
+        optimizers = [o for o in (ref() for ref in unread) if o is not None]
+        roots = self._roots()
+        new_models = [m for m in roots if not m.bound]
+        nameless = [t for t in self.optimizers if t.variable is None]
+        wanted: list[object] = [m for m in (m.ref() for m in new_models) if m is not None]
+        wanted += optimizers
+        wanted += [o for o in (t.ref() for t in nameless) if o is not None]
+        found = find_variables(frame, wanted, self._sites.is_ours) if wanted else {}
+        for model in new_models:
+            module = model.ref()
+            if module is not None:
+                model.variable = model.variable or found.get(id(module))
+                self._row_model(model, module)
+        self._bind(roots)
+        for optimizer in optimizers:
+            self.groups_version(self.optimizer(optimizer, frame), optimizer)
+        for entry in self.optimizers:
+            known = entry.ref()
+            if entry.variable is None and known is not None and id(known) in found:
+                entry.variable = found[id(known)]
+                self._writer.row("UPDATE optimizer SET variable = ? WHERE id = ?", entry.variable, entry.id)
+        self.tracked = [t for t in self.tracked if t.ref() is not None]
+        self.dirty = bool(self._unread_optimizers)
+
+    def add_bare(self, tensors: Iterable[torch.Tensor], frame: FrameType | None, fallback: str) -> None:
+        """Track leaf tensors that no module owns, by the caller's names for them."""
+        new = [t for t in tensors if self.of(t) is None]
+        found = find_variables(frame, new, self._sites.is_ours)
+        for index, tensor in enumerate(new):
+            self._track(tensor, self._unique(found.get(id(tensor), f"{fallback}.param{index}")), bare=True)
+
+    def groups_version(self, entry: TrackedOptimizer, optimizer: Optimizer) -> int:
+        """The id of the param groups as they are now: members and hyperparameters."""
+        groups = [
+            {
+                key: value if type(value) in _IMMUTABLE else plain(value)
+                for key, value in group.items()
+                if key != "params"
+            }
+            for group in optimizer.param_groups
+        ]
+        if groups != entry.groups:
+            entry.groups = groups
+            entry.groups_id = self._groups
+            self._groups += 1
+            rows = [
+                {"parameters": [t.id for t in map(self.of, group["params"]) if t is not None], "hyper": hyper}
+                for group, hyper in zip(optimizer.param_groups, groups, strict=True)
+            ]
+            self._writer.row("INSERT INTO groups VALUES (?, ?, ?)", entry.groups_id, entry.id, json.dumps(rows, default=repr))
+        return entry.groups_id
+
+    # Inside
+
+    def _model(self, module: nn.Module) -> _Model:
+        for model in self.models:
+            if model.ref() is module:
+                return model
+        model = _Model(len(self.models), module)
+        self.models.append(model)
+        return model
+
+    def _row_model(self, model: _Model, module: nn.Module) -> None:
+        self._writer.row(
+            "INSERT OR IGNORE INTO model VALUES (?, ?, ?, ?, ?)",
+            model.id,
+            type(module).__name__,
+            model.variable,
+            self.next_event(),
+            self._made_at.get(id(module), -1),
+        )
+
+    def _roots(self) -> list[_Model]:
+        """Modules that no other module holds and that have parameters, in the order they were made."""
+        live = [m for m in (ref() for ref in list(self._modules.values())) if m is not None]
+        live = [m for m in live if "_modules" in m.__dict__ and "_parameters" in m.__dict__]  # fully made
+        inner = {id(child) for module in live for child in module._modules.values() if child is not None}
+        roots = [m for m in live if id(m) not in inner and next(m.parameters(), None) is not None]
+        return [self._model(module) for module in roots]
+
+    def _bind(self, roots: list[_Model]) -> None:
+        """Give every model's parameters their names."""
+        fresh: dict[str, set[int]] = {}  # names that want to be used, by how many parameters
+        named: list[tuple[_Model, str, torch.Tensor]] = []
+        for model in roots:
+            module = model.ref()
+            if module is None:
+                continue
+            for path, tensor in module.named_parameters(remove_duplicate=False):
+                if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                    self.dirty = True
+                    continue
+                named.append((model, path, tensor))
+                if self.of(tensor) is None:
+                    fresh.setdefault(path, set()).add(id(tensor))
+        for model, path, tensor in named:
+            tracked = self.of(tensor)
+            if tracked is None:
+                name = path
+                if model.prefix or len(fresh[path]) > 1 or path in self._names:
+                    prefix = model.prefix or model.variable
+                    name = f"{prefix}.{path}" if prefix else path
+                tracked = self._track(tensor, self._unique(name, path), bare=False)
+            if model.bound.get(path) != tracked.id:
+                model.bound[path] = tracked.id
+                self._writer.row(
+                    "INSERT INTO binding (parameter, name, model, event) VALUES (?, ?, ?, ?)",
+                    tracked.id,
+                    path,
+                    model.id,
+                    self.next_event(),
+                )
+
+    def _track(self, tensor: torch.Tensor, name: str, bare: bool) -> Tracked:
+        tracked = Tracked(self._count(), name, tensor)
+        self.tracked.append(tracked)
+        self._by_id[id(tensor)] = tracked
+        self._writer.row(
+            "INSERT INTO parameter VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            tracked.id,
+            name,
+            ",".join(map(str, tensor.shape)),
+            str(tensor.dtype).removeprefix("torch."),
+            str(tensor.device),
+            int(tensor.requires_grad),
+            int(bare),
+            self.next_event(),
+        )
+        return tracked
+
+    _counted = 0
+    _groups = 0
+
+    def _count(self) -> int:
+        self._counted += 1
+        return self._counted - 1
+
+    def _unique(self, name: str, short: str | None = None) -> str:
+        """The name itself, or with `#2`, `#3`, … where it is taken."""
+        name = name.encode("utf-8", "replace").decode("utf-8")
+        if name in self._names:
+            base = short if short is not None else name
+            number = 2
+            while (name := f"{base}#{number}") in self._names:
+                number += 1
+        self._names.add(name)
+        return name
+
+    def _add_optimizer(self, optimizer: Optimizer) -> TrackedOptimizer:
+        class_name = type(optimizer).__name__
+        name, number = class_name, 1
+        while name in self._optimizer_names:
+            number += 1
+            name = f"{class_name}#{number}"
+        self._optimizer_names.add(name)
+        entry = TrackedOptimizer(len(self.optimizers), name, optimizer)
+        self.optimizers.append(entry)
+        self._optimizer_by_id[id(optimizer)] = entry
+        chain = self._made_at.get(id(optimizer), -1)
+        self._writer.row(
+            "INSERT INTO optimizer VALUES (?, ?, ?, ?, ?, ?)", entry.id, name, class_name, None, self.next_event(), chain
+        )
+        return entry
+
+    def _join(
+        self, entry: TrackedOptimizer, optimizer: Optimizer, members: tuple[tuple[int, ...], ...], frame: FrameType | None
+    ) -> None:
+        tensors = [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, torch.Tensor)]
+        self.add_bare((t for t in tensors if t.is_leaf), frame, entry.name)
+        entry.plan = [t for t in map(self.of, tensors) if t is not None]
+        entry.members = members
+        entry.groups = None  # the membership is part of the groups' version
+
+
+def plain(value: Any) -> Any:
+    """A hyperparameter as JSON can hold it; a tensor of one element becomes its number."""
+    if isinstance(value, torch.Tensor):
+        with torch.no_grad():
+            return value.detach().tolist()
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    return value if type(value) in _IMMUTABLE else repr(value)
+
+
+def model_items(model: nn.Module | Mapping[str, nn.Module] | Iterable[nn.Module] | None) -> list[tuple[str | None, nn.Module]]:
+    """What the user may pass as `model=`: one, several, or several by name."""
+    if model is None:
+        return []
+    if isinstance(model, nn.Module):
+        return [(None, model)]
+    if isinstance(model, Mapping):
+        return [(str(name), module) for name, module in model.items()]
+    return [(None, module) for module in model]

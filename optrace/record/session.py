@@ -1,0 +1,276 @@
+"""`optrace.record`: recording a block, a function, or between `start` and `stop`."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import json
+import os
+import platform
+import shutil
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, TypeVar
+
+from optrace.errors import RecordingError
+from optrace.record.size import DEFAULT_BUDGET, parse_size
+from optrace.trace.format import APPLICATION_ID, INDEX_FILE
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_current: record | None = None
+
+
+class record:
+    """Record training into a trace.
+
+        with optrace.record("run.optrace"):
+            train()
+
+        @optrace.record("run.optrace")
+        def train(): ...
+
+        recording = optrace.record("run.optrace").start()
+        ...
+        recording.stop()
+
+    Every model and optimizer is seen, made before or after. `model` (a module, several, or a
+    mapping of names to modules) and `optimizer` only add what torch's own registries cannot tell:
+    which names to use. `budget` is how large the trace may grow (bytes, or "500MB").
+
+    Raises `RecordingError` when something is being recorded already, or when `path` exists and
+    `overwrite` is false. If the path cannot be written, a line on stderr says so and the training
+    goes on unrecorded; `failure` then says why.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        model: Any = None,
+        optimizer: Any = None,
+        *,
+        budget: int | str = DEFAULT_BUDGET,
+        overwrite: bool = False,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.failure: str | None = None
+        self._models = model
+        self._optimizers = optimizer
+        self._budget = parse_size(budget)
+        self._overwrite = overwrite
+        self._meta = dict(meta or {})
+        self._recorder: Any = None
+        self._patches: Any = None
+        self._base: FrameType | None = None
+        self._pid = 0
+
+    # Ways to use it
+
+    def __enter__(self) -> record:
+        return self.start()
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def __call__(self, function: F) -> F:
+        @functools.wraps(function)
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return function(*args, **kwargs)
+
+        return recorded  # type: ignore[return-value]
+
+    def start(self) -> record:
+        """Begin recording."""
+        global _current
+        if _current is not None:
+            raise RecordingError(
+                f"already recording into {_current.path}; stop that recording before starting one into {self.path}"
+            )
+        claim(self.path, self._overwrite)
+        _current = self
+        self.failure = None
+        self._pid = os.getpid()
+        try:
+            self._install()
+        except Exception as error:
+            self._report(f"cannot record into {self.path}, the training goes on: {reason(error)}")
+            self.failure = reason(error)
+            self._remove()
+        atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """End recording: take every wrapper out, write what is left, close the trace. Harmless when not recording."""
+        global _current
+        if _current is not self:
+            return
+        _current = None
+        atexit.unregister(self.stop)
+        if os.getpid() != self._pid:
+            return  # a forked child: the trace is its parent's
+        self._remove()
+
+    # What came of it
+
+    @property
+    def events(self) -> int:
+        """Events recorded so far."""
+        return self._recorder.events if self._recorder is not None else 0
+
+    @property
+    def active(self) -> bool:
+        return self._recorder is not None and self._recorder.active
+
+    def mark(self, detail: dict[str, Any], frame: FrameType) -> None:
+        """Put one of the user's own marks on the timeline."""
+        recorder = self._recorder
+        if recorder is None or not recorder.active:
+            return
+        try:
+            scope = recorder.begin("mark", None, frame)
+            scope.detail = detail
+            with recorder.lock:
+                recorder.end(scope, [])
+        except Exception as error:
+            recorder.fail(error)
+
+    # Inside
+
+    def _install(self) -> None:
+        import torch
+
+        from optrace.record import around, calls
+        from optrace.record.patches import Patches
+        from optrace.record.recorder import Recorder
+        from optrace.record.registry import model_items
+        from optrace.trace.writer import TraceWriter
+
+        writer = TraceWriter(self.path, self._writing_failed)
+        recorder = self._recorder = Recorder(writer, self._budget, self._report, self._base)
+        patches = self._patches = Patches()
+        with writer.lock:
+            for key, value in {**describe(torch), **self._meta, "budget": self._budget}.items():
+                writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value, default=repr))
+            for prefix, module in model_items(self._models):
+                recorder.registry.name_model(module, prefix)
+            optimizers = self._optimizers
+            if optimizers is not None:
+                several = isinstance(optimizers, Iterable)
+                for optimizer in optimizers if several else [optimizers]:
+                    recorder.registry.saw_optimizer(optimizer)
+            recorder.registry.follow()
+        patches.on_undo(recorder.registry.unfollow)
+        calls.install(recorder, patches)
+        around.install(recorder, patches)
+
+    def _remove(self) -> None:
+        recorder, patches = self._recorder, self._patches
+        if patches is not None:
+            patches.undo()
+            self._patches = None
+        if recorder is None:
+            return
+        try:
+            recorder.abandon()
+        except Exception as error:
+            recorder.fail(error)
+        recorder.active = False
+        self.failure = self.failure or recorder.failure
+        writer = recorder.writer
+        with writer.lock:
+            for key, value in {"ended": time.time(), "failure": self.failure}.items():
+                writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
+        writer.stop()
+
+    def _writing_failed(self, error: BaseException) -> None:
+        self.failure = reason(error)
+        if self._recorder is not None:
+            self._recorder.active = False
+            self._recorder.failure = self.failure
+        self._report(f"recording stopped, the training goes on: {self.failure}")
+
+    @staticmethod
+    def _report(message: str) -> None:
+        with contextlib.suppress(Exception):
+            print(f"optrace: {message}", file=sys.stderr, flush=True)
+
+
+def current() -> record | None:
+    """The recording in progress in this process."""
+    return _current
+
+
+def claim(path: Path, overwrite: bool) -> None:
+    """Make way for a new trace. Never removes anything but a trace, and that only when told to."""
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise RecordingError(f"{path} exists; choose another name, or say -f (overwrite=True) to replace it")
+    if not is_trace(path):
+        raise RecordingError(f"{path} is not a trace, so it is not replaced; choose another name")
+    shutil.rmtree(path)
+
+
+def is_trace(path: Path) -> bool:
+    """Whether a folder carries a trace's mark."""
+    index = path / INDEX_FILE
+    if not index.is_file():
+        return False
+    try:
+        with open(index, "rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    return header[:15] == b"SQLite format 3" and int.from_bytes(header[68:72], "big") == APPLICATION_ID
+
+
+def reason(error: BaseException) -> str:
+    """An error as half a line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, sqlite3.Error):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
+
+
+def describe(torch: Any) -> dict[str, Any]:
+    """What ran where: versions and machine."""
+    from optrace import __version__
+
+    devices = ["cpu"]
+    if torch.cuda.is_initialized():
+        devices += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {
+        "optrace": __version__,
+        "torch": str(torch.__version__),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "devices": devices,
+        "argv": list(sys.argv),
+        "cwd": os.getcwd(),
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "began": time.time(),
+    }
+
+
+def _forget_in_child() -> None:
+    """A forked child records nothing: the trace and its writer thread are the parent's."""
+    global _current
+    if _current is not None and _current._recorder is not None:
+        _current._recorder.active = False
+        if _current._patches is not None:
+            _current._patches.undo()
+    _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

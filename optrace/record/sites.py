@@ -1,0 +1,128 @@
+"""Call sites: which line of the user's program an event came from.
+
+A chain of calls is known by the code objects on the stack and how far each has run, which also
+tells two calls on one line apart. The first time a chain is seen its lines, functions and source
+texts are stored; after that it is one dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import json
+import linecache
+import os
+import sys
+import sysconfig
+from types import CodeType, FrameType
+
+from optrace.trace.writer import TraceWriter
+
+_SEPARATOR = os.sep
+_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + _SEPARATOR
+_DEMOS = os.path.join(_OWN, "demos") + _SEPARATOR
+_LIBRARY = tuple(
+    os.path.join(path, "")
+    for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    if path
+)
+_INSTALLED = (f"{_SEPARATOR}site-packages{_SEPARATOR}", f"{_SEPARATOR}dist-packages{_SEPARATOR}")
+MAX_SOURCE_BYTES = 4 << 20
+
+
+def _torch_folder() -> str:
+    torch = sys.modules["torch"]
+    return os.path.dirname(os.path.abspath(torch.__file__ or "torch")) + _SEPARATOR
+
+
+class CallSites:
+    """Interns chains of calls. `base` is the frame below which nothing is the user's."""
+
+    def __init__(self, writer: TraceWriter, base: FrameType | None = None) -> None:
+        self._writer = writer
+        self._base = base
+        self._torch = _torch_folder()
+        self._chains: dict[tuple[int, ...], int] = {}
+        self._sites: dict[tuple[str, int, str], int] = {}
+        self._sources: set[str] = set()
+        self._codes: dict[int, CodeType] = {}  # kept alive, so that no other takes its id
+        self._files: dict[str, str] = {}
+
+    def chain(self, frame: FrameType | None) -> int:
+        """The id of the chain of calls that ends in `frame`."""
+        key: list[int] = []
+        base = self._base
+        walk = frame
+        while walk is not None and walk is not base:
+            key.append(id(walk.f_code))
+            key.append(walk.f_lasti)
+            walk = walk.f_back
+        chain = tuple(key)
+        known = self._chains.get(chain)
+        if known is None:
+            known = self._chains[chain] = self._intern(frame)
+        return known
+
+    def is_ours(self, code: CodeType) -> bool:
+        """Whether a frame belongs to torch or to optrace."""
+        name = code.co_filename
+        if name.startswith(self._torch) or name.startswith("<frozen "):
+            return True
+        return name.startswith(_OWN) and not name.startswith(_DEMOS)
+
+    def users_frame(self, frame: FrameType | None) -> FrameType | None:
+        """The innermost frame that is neither torch's nor optrace's."""
+        while frame is not None and frame is not self._base:
+            if not self.is_ours(frame.f_code):
+                return frame
+            frame = frame.f_back
+        return None
+
+    def _intern(self, frame: FrameType | None) -> int:
+        """Store the chain's sites. Two chains may have the same sites: each has its own id."""
+        sites: list[int] = []
+        users: int | None = None
+        while frame is not None and frame is not self._base:
+            code = frame.f_code
+            self._codes[id(code)] = code
+            if not self.is_ours(code):
+                file = self._file(code.co_filename)
+                site = self._site(file, frame.f_lineno or code.co_firstlineno, code.co_name, frame)
+                sites.append(site)
+                if users is None and not self._is_library(file):
+                    users = site
+            frame = frame.f_back
+        if users is None:
+            users = sites[0] if sites else -1
+        stack = len(self._chains)
+        self._writer.row("INSERT INTO stack VALUES (?, ?, ?)", stack, users, json.dumps(sites))
+        return stack
+
+    def _site(self, file: str, line: int, function: str, frame: FrameType) -> int:
+        key = (file, line, function)
+        known = self._sites.get(key)
+        if known is None:
+            known = self._sites[key] = len(self._sites)
+            self._writer.row("INSERT INTO site VALUES (?, ?, ?, ?)", known, file, line, function)
+            if file not in self._sources:
+                self._sources.add(file)
+                self._source(file, frame)
+        return known
+
+    def _source(self, file: str, frame: FrameType) -> None:
+        """Keep the file's text, so that the trace is readable on another machine."""
+        lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
+        text = "".join(lines)
+        if text and len(text) <= MAX_SOURCE_BYTES:
+            text = text.encode("utf-8", "replace").decode("utf-8")
+            self._writer.row("INSERT OR IGNORE INTO source VALUES (?, ?)", file, text)
+
+    def _file(self, name: str) -> str:
+        known = self._files.get(name)
+        if known is None:
+            known = name if name.startswith("<") else os.path.abspath(name)
+            known = known.encode("utf-8", "replace").decode("utf-8")
+            self._files[name] = known
+        return known
+
+    @staticmethod
+    def _is_library(file: str) -> bool:
+        return file.startswith(_LIBRARY) or any(part in file for part in _INSTALLED)

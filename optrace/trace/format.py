@@ -1,0 +1,115 @@
+"""The trace file: names, versions, the event record and the index's tables.
+
+A trace is a folder. `events.bin` holds one fixed-size record per event, `tensors-0000.bin`
+the tensors' bytes; both only ever grow. `index.sqlite` names everything in them and holds a
+checksum of every piece of both. Pieces are written first and named by a committed row after,
+so what the index names is whole, whatever happened to the process.
+
+This module imports neither NumPy nor torch: it is loaded into the training process.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum, IntFlag
+
+APPLICATION_ID = 0x6F707472  # "optr"
+FORMAT_VERSION = 1
+
+INDEX_FILE = "index.sqlite"
+EVENTS_FILE = "events.bin"
+TENSORS_FILE = "tensors-0000.bin"
+
+KINDS = (
+    "zero_grad",
+    "backward",
+    "step",
+    "clip",
+    "scheduler_step",
+    "unscale",
+    "scaler_update",
+    "load_state",
+    "mutation",
+    "mark",
+)
+KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
+
+
+class Flag(IntFlag):
+    """What else is true of an event."""
+
+    LOSS = 1  # the record's loss field is a number that the loop computed
+    FAILED = 2  # the call raised; what it had done by then is recorded
+    SKIPPED = 4  # a step that a GradScaler left out
+    BY_HAND = 8  # no call made this: it was noticed in the gradients or parameters
+    DETAIL = 16  # the index holds a row of details
+    SCALED = 32  # a backward of a loss that carries a GradScaler's scale
+    EXACT = 64  # all values this event changed were stored in full
+
+
+class Op(IntEnum):
+    """What happened to one value (a parameter, gradient or state entry) in an event."""
+
+    INIT = 0  # seen for the first time
+    DEPOSIT = 1  # a backward put a contribution into the gradient
+    CLEAR = 2  # the gradient became None
+    ZERO = 3  # the gradient was filled with zeros in place
+    CHANGE = 4  # its content changed in any other way
+    GONE = 5  # a state entry no longer exists
+
+
+class Storage(IntEnum):
+    """How the value after an operation is stored."""
+
+    SAME = 0  # not stored: as it was before, or absent
+    FULL = 1  # all its bytes
+    ZEROS = 2  # not stored: every byte is zero
+    SAMPLE = 3  # statistics and a fixed random sample of its elements
+    SPARSE = 4  # COO: int64 indices [dims, nnz], then values
+    DROPPED = 5  # changed, but not stored: past the size budget
+
+
+# The event record, little-endian, 64 bytes. Fields in order; `RECORD_FIELDS` gives the NumPy types.
+RECORD = struct.Struct("<BBHIIIqfiiiiqdI")
+RECORD_FIELDS = [
+    ("kind", "<u1"),
+    ("depth", "<u1"),  # how many recorded calls enclose this one
+    ("flags", "<u2"),
+    ("thread", "<u4"),
+    ("iteration", "<u4"),
+    ("index", "<u4"),  # place within the iteration
+    ("time", "<i8"),  # nanoseconds since the recording began, at the event's end
+    ("duration", "<f4"),  # seconds the call took, recording included
+    ("stack", "<i4"),  # chain of call sites, -1 for none
+    ("optimizer", "<i4"),  # -1 for none
+    ("groups", "<i4"),  # version of the optimizer's param groups at this event, -1 for none
+    ("effect", "<i4"),  # what changed, -1 for nothing
+    ("offset", "<i8"),  # of this event's bytes among the tensors
+    ("loss", "<f8"),
+    ("live_graphs", "<u4"),  # loss graphs still alive after a backward
+]
+assert RECORD.size == 64
+
+# One sampled value: these statistics as float64, then its sampled elements.
+STATISTICS = ("norm", "mean", "min", "max", "zeros", "nonfinite")
+ALIGNMENT = 8  # every stored tensor starts at a multiple of this many bytes
+
+SCHEMA = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {FORMAT_VERSION};
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);            -- value: JSON
+CREATE TABLE parameter (id INTEGER PRIMARY KEY, name TEXT, shape TEXT, dtype TEXT, device TEXT,
+                        requires_grad INTEGER, bare INTEGER, first_event INTEGER);
+CREATE TABLE binding (id INTEGER PRIMARY KEY, parameter INTEGER, name TEXT, model INTEGER, event INTEGER);
+CREATE TABLE model (id INTEGER PRIMARY KEY, class TEXT, variable TEXT, event INTEGER, stack INTEGER);
+CREATE TABLE optimizer (id INTEGER PRIMARY KEY, name TEXT, class TEXT, variable TEXT, event INTEGER, stack INTEGER);
+CREATE TABLE groups (id INTEGER PRIMARY KEY, optimizer INTEGER, value TEXT);   -- JSON list of groups
+CREATE TABLE source (file TEXT PRIMARY KEY, text TEXT);
+CREATE TABLE site (id INTEGER PRIMARY KEY, file TEXT, line INTEGER, function TEXT);
+CREATE TABLE stack (id INTEGER PRIMARY KEY, site INTEGER, sites TEXT);         -- JSON, innermost first
+CREATE TABLE effect (id INTEGER PRIMARY KEY, first_event INTEGER, entries TEXT); -- JSON list of entries
+CREATE TABLE detail (event INTEGER PRIMARY KEY, value TEXT);                   -- JSON object
+CREATE TABLE thread (id INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE sample (parameter INTEGER, numel INTEGER, indices BLOB, PRIMARY KEY (parameter, numel));
+CREATE TABLE segment (file TEXT, offset INTEGER, length INTEGER, digest INTEGER, PRIMARY KEY (file, offset));
+"""

@@ -1,0 +1,84 @@
+"""The index of a trace: opening `index.sqlite` and reading its rows. Nothing in it is executed."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from optrace.errors import DamagedError, TraceError
+from optrace.trace.format import APPLICATION_ID, FORMAT_VERSION, INDEX_FILE
+
+_MAGIC = b"SQLite format 3\0"
+
+
+class Index:
+    """Read-only rows of one trace's index, from any thread. Transactions last one query."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._connection = self._open()
+
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        try:
+            with self._lock:
+                return self._connection.execute(query, values).fetchall()
+        except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
+            raise DamagedError(f"{self._folder} is damaged: {error}") from error
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        folder, path = self._folder, self._folder / INDEX_FILE
+        try:
+            if not folder.exists():
+                raise TraceError(f"there is no trace at {folder}; record one with: optrace run script.py")
+            if not folder.is_dir():
+                raise TraceError(f"{folder} is not a trace: a trace is a folder with an {INDEX_FILE} in it")
+            if not path.is_file():
+                raise TraceError(f"{folder} is not a trace: it has no {INDEX_FILE}")
+            with open(path, "rb") as file:
+                head = file.read(16)
+        except OSError as error:
+            raise TraceError(f"cannot read {folder}: {error.strerror}") from error
+        if not head:
+            raise TraceError(f"{folder} is empty: its recording never wrote anything")
+        if head != _MAGIC:
+            raise TraceError(f"{folder} is not a trace: {INDEX_FILE} is of another format")
+        connection = self._connect(path)
+        try:
+            connection.execute("PRAGMA trusted_schema = OFF")
+            application = connection.execute("PRAGMA application_id").fetchone()[0]
+            version = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as error:
+            connection.close()
+            raise DamagedError(f"{folder} is damaged: {error}") from error
+        if application != APPLICATION_ID:
+            connection.close()
+            if application == 0 and version == 0:
+                raise TraceError(f"{folder} is empty: its recording never wrote anything")
+            raise TraceError(f"{folder} is not a trace: {INDEX_FILE} belongs to another program")
+        if version != FORMAT_VERSION:
+            connection.close()
+            raise TraceError(
+                f"{folder} has format version {version}, this optrace reads {FORMAT_VERSION}; "
+                + ("install a newer optrace" if version > FORMAT_VERSION else "record it again")
+            )
+        return connection
+
+    def _connect(self, path: Path) -> sqlite3.Connection:
+        # A trace that ended has no write-ahead log; then SQLite need not write beside it, which
+        # it could not in a read-only folder. With a log, immutable would silently drop rows.
+        has_log = path.with_name(path.name + "-wal").exists()
+        address = f"file:{quote(str(path.absolute()))}?mode=ro" + ("" if has_log else "&immutable=1")
+        try:
+            connection = sqlite3.connect(address, uri=True, check_same_thread=False, isolation_level=None)
+        except sqlite3.Error as error:
+            raise TraceError(f"cannot read {path}: {error}") from error
+        return connection

@@ -1,0 +1,61 @@
+"""The parameters of a trace, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from optrace.errors import DamagedError
+from optrace.trace.model import Binding, Parameter
+
+
+class Parameters(Mapping[str, Parameter]):
+    """Parameters by their unique name, in the order they were first seen. Other names find them too."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Parameter] = {}
+        self._by_id: dict[int, Parameter] = {}
+        self._aliases: dict[str, Parameter] = {}
+
+    def read(self, rows: Iterable[tuple[Any, ...]], bindings: Iterable[Binding]) -> None:
+        names: dict[int, list[str]] = {}
+        for binding in bindings:
+            names.setdefault(binding.parameter, []).append(binding.name)
+        try:
+            for number, name, shape, dtype, device, requires_grad, bare, first in rows:
+                others = [other for other in names.get(number, []) if other != name]
+                bound = names.get(number, [])
+                all_names = tuple(dict.fromkeys(bound if bound and name not in bound else [name, *others]))
+                if name not in all_names:
+                    all_names = (name, *(n for n in all_names if not name.endswith(f".{n}") and not name.startswith(f"{n}#")))
+                lengths = tuple(int(length) for length in shape.split(",") if length)
+                parameter = Parameter(
+                    int(number), str(name), all_names, lengths, str(dtype), str(device), bool(requires_grad), int(first), bool(bare)
+                )
+                self._by_name[parameter.name] = self._by_id[parameter.id] = parameter
+                for alias in all_names:
+                    self._aliases.setdefault(alias, parameter)
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DamagedError("the trace is damaged: its parameters cannot be read") from error
+
+    def find(self, name: str) -> Parameter | None:
+        """By its unique name, or by any other name it goes by."""
+        return self._by_name.get(name) or self._aliases.get(name)
+
+    def by_id(self, number: int) -> Parameter:
+        try:
+            return self._by_id[number]
+        except KeyError:
+            raise DamagedError(f"the trace is damaged: parameter {number} is missing") from None
+
+    def __getitem__(self, name: str) -> Parameter:
+        found = self.find(name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)

@@ -1,0 +1,460 @@
+"""Reading a trace: `optrace.load`. Imports NumPy, never torch or Textual."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from optrace.errors import DamagedError, LookupFailed, nearest
+from optrace.trace.bytes import Events as EventBytes
+from optrace.trace.bytes import Tensors
+from optrace.trace.dtypes import decode, decode_sparse, densify, numpy_dtype
+from optrace.trace.events import Events, Iterations
+from optrace.trace.format import STATISTICS, Flag, Op, Storage
+from optrace.trace.index import Index
+from optrace.trace.model import Binding, Change, Effect, Event, Model, Optimizer, Parameter, ParamGroup, Position, Site
+from optrace.trace.parameters import Parameters
+from optrace.trace.writes import Writes
+
+if TYPE_CHECKING:
+    Array = np.ndarray[Any, Any]
+
+At = "str | tuple[int, int] | Position | Event | int | None"
+
+
+class Sample(NamedTuple):
+    """What was kept of a value past the size budget."""
+
+    indices: Array
+    """Which elements (flat, row-major)."""
+    values: Array
+    """Those elements, in the tensor's own dtype."""
+    statistics: dict[str, float]
+    """norm, mean, min, max, zeros, nonfinite of all elements."""
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """Open a trace. Works while it is still being written. Raises `TraceError`."""
+    return Trace(path)
+
+
+class Trace:
+    """A recorded run.
+
+    `parameters` maps names to parameters, `optimizers` lists the optimizers, `events` is a lazy
+    sequence of events, `iterations` groups them. `value` is any parameter, gradient or state entry
+    at any position. A position is written `"3:1"` (iteration 3, its event 1), or is an event, a
+    pair, or the number of an event counted from 0.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._index = Index(self.path)
+        try:
+            self._event_bytes = EventBytes(self.path, self._index)
+            self._tensors = Tensors(self.path, self._index)
+            self.meta: dict[str, Any] = {}
+            self.parameters = Parameters()
+            self.optimizers: list[Optimizer] = []
+            self.models: list[Model] = []
+            self.bindings: list[Binding] = []
+            self.threads: dict[int, str] = {}
+            self._sites: dict[int, Site] = {}
+            self._stacks: dict[int, tuple[Site, tuple[Site, ...]]] = {}
+            self._effects: dict[int, Effect] = {}
+            self._groups: dict[int, tuple[ParamGroup, ...]] = {}
+            self.events = Events(self)
+            self.iterations = Iterations(self)
+            self._writes = Writes(self)
+            self.refresh()
+        except BaseException:
+            self._index.close()
+            raise
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Trace {self.path}: {len(self.events)} events, {len(self.parameters)} parameters>"
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._index.close()
+        self._event_bytes.close()
+        self._tensors.close()
+
+    # What was recorded
+
+    @property
+    def records(self) -> Array:
+        """All committed events as a structured array; `optrace.trace.format.RECORD_FIELDS` are its fields."""
+        return self._event_bytes.records
+
+    def column(self, name: str) -> Array:
+        """One field of all events, contiguous and cached."""
+        return self._event_bytes.column(name)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the recording has ended in good order. False while it runs, or after it was killed."""
+        return "ended" in self.meta
+
+    @cached_property
+    def sources(self) -> Mapping[str, str]:
+        """The text of each source file that the run's call sites lie in, by path."""
+        return {str(file): str(text) for file, text in self._index.rows("SELECT file, text FROM source")}
+
+    @property
+    def marks(self) -> list[Event]:
+        """The user's own marks and logged numbers."""
+        from optrace.trace.format import KIND_CODES
+
+        return [self.events[int(i)] for i in np.flatnonzero(self.column("kind") == KIND_CODES["mark"])]
+
+    def refresh(self) -> int:
+        """Take in what was committed since: the number of new events. For traces still being written."""
+        had = len(self._event_bytes)
+        rows = self._index.rows
+        count = self._event_bytes.refresh()
+        if count == had and self.meta:
+            self.meta |= self._read_meta()
+            return 0
+        self.meta = self._read_meta()
+        self.__dict__.pop("sources", None)
+        self._read_sites()
+        self.bindings = [Binding(*row) for row in rows("SELECT parameter, name, model, event FROM binding ORDER BY id")]
+        self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings)
+        self.models = [
+            Model(int(i), str(cls), variable, int(event), self._stack_site(stack))
+            for i, cls, variable, event, stack in rows("SELECT * FROM model ORDER BY id")
+        ]
+        self.optimizers = [
+            Optimizer(int(i), str(name), str(cls), variable, int(event), self._stack_site(stack))
+            for i, name, cls, variable, event, stack in rows("SELECT * FROM optimizer ORDER BY id")
+        ]
+        self.threads = dict(rows("SELECT id, name FROM thread"))
+        return count - had
+
+    def follow(self, poll: float = 0.05) -> Iterator[Event]:
+        """Every event, from the first; then new ones as they come, until the recording ends or its process is gone."""
+        done = 0
+        while True:
+            ended = not self._recording()
+            self.refresh()
+            while done < len(self.events):
+                yield self.events[done]
+                done += 1
+            if ended:
+                return
+            time.sleep(poll)
+
+    def _recording(self) -> bool:
+        """Whether somebody is still writing, as far as can be told from here."""
+        self.meta |= self._read_meta()
+        if self.complete:
+            return False
+        if self.meta.get("host") != socket.gethostname():
+            return True
+        try:
+            os.kill(int(self.meta.get("pid", 0)), 0)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    # Positions
+
+    def event(self, at: Any) -> Event:
+        """The event at a position. Raises `LookupFailed` naming the nearest that exist."""
+        return self.events[self.seq(at)]
+
+    def seq(self, at: Any) -> int:
+        """A position as the number of its event; None is the last event."""
+        count = len(self.events)
+        if count == 0:
+            raise LookupFailed(f"{self.path} has no events")
+        if at is None:
+            return count - 1
+        if isinstance(at, Event):
+            return at.seq
+        if isinstance(at, (int, np.integer)):
+            if not -count <= at < count:
+                raise LookupFailed(f"there is no event number {at}; the last is {count - 1}")
+            return int(at) % count
+        iteration, index = _parse_position(at)
+        bounds = self.iterations.bounds(iteration)
+        if not 0 <= index < bounds[1] - bounds[0]:
+            raise LookupFailed(
+                f"there is no event {iteration}:{index}; iteration {iteration} ends at {iteration}:{bounds[1] - bounds[0] - 1}"
+            )
+        return bounds[0] + index
+
+    # What an event changed
+
+    def effect(self, event: Event | int) -> tuple[Change, ...]:
+        """Everything an event changed, in order."""
+        number = event.effect if isinstance(event, Event) else int(self.column("effect")[event])
+        return self.effect_by_id(number).changes if number >= 0 else ()
+
+    def effect_by_id(self, number: int) -> Effect:
+        """An effect by the number in an event's record."""
+        known = self._effects.get(number)
+        if known is None:
+            rows = self._index.rows("SELECT entries FROM effect WHERE id = ?", (number,))
+            if not rows:
+                raise DamagedError(f"{self.path} is damaged: effect {number} is missing")
+            known = self._effects[number] = Effect(number, _changes(rows[0][0]))
+        return known
+
+    def groups(self, event: Event | int) -> tuple[ParamGroup, ...]:
+        """The optimizer's param groups as they were at a step (or load_state); () for other events."""
+        number = event.groups if isinstance(event, Event) else int(self.column("groups")[event])
+        return self.groups_by_id(number) if number >= 0 else ()
+
+    def groups_by_id(self, number: int) -> tuple[ParamGroup, ...]:
+        known = self._groups.get(number)
+        if known is None:
+            rows = self._index.rows("SELECT value FROM groups WHERE id = ?", (number,))
+            try:
+                known = tuple(
+                    ParamGroup(tuple(int(p) for p in group["parameters"]), dict(group["hyper"]))
+                    for group in json.loads(rows[0][0])
+                )
+            except (LookupError, TypeError, ValueError) as error:
+                raise DamagedError(f"{self.path} is damaged: param groups {number} cannot be read") from error
+            self._groups[number] = known
+        return known
+
+    def all_groups(self, optimizer: Optimizer) -> list[int]:
+        """Ids of every version of an optimizer's param groups, in order; the first is how it was first seen."""
+        return [
+            int(i) for (i,) in self._index.rows("SELECT id FROM groups WHERE optimizer = ? ORDER BY id", (optimizer.id,))
+        ]
+
+    # Values
+
+    def parameter(self, name: str | Parameter) -> Parameter:
+        """A parameter by any of its names. Raises `LookupFailed` with the nearest."""
+        if isinstance(name, Parameter):
+            return name
+        found = self.parameters.find(name)
+        if found is None:
+            raise LookupFailed(f"there is no parameter {name!r}{nearest(name, self.parameters)}")
+        return found
+
+    def kinds(self, parameter: str | Parameter) -> list[str]:
+        """Which values of a parameter were ever recorded: `param`, `grad`, then its state entries."""
+        return self._writes.kinds(self.parameter(parameter).id)
+
+    def value(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> Array | None:
+        """A value just after the event at a position (by default at the end), bit for bit as it was.
+
+        `kind` is `param`, `grad` or the name of a state entry. Read-only, in the tensor's own
+        dtype and shape; sparse gradients come dense. None where there was none. Raises
+        `LookupFailed` for unknown names and for values that were only sampled (see `sample`).
+        """
+        entry = self.parameter(parameter)
+        found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
+        return None if found is None else self._decode(entry, *found)
+
+    def before(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> Array | None:
+        """A value as the event's call found it: what `step` had as gradient, say."""
+        entry = self.parameter(parameter)
+        found = self._writes.before(entry.id, self._kind(entry, kind), self.seq(at))
+        return None if found is None else self._decode(entry, *found)
+
+    def sparse(self, parameter: str | Parameter, kind: str = "grad", at: Any = None) -> tuple[Array, Array] | None:
+        """A sparse value as it was: indices [dims, nnz] and values [nnz, …]; None where it was not sparse."""
+        entry = self.parameter(parameter)
+        found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
+        if found is None or found[1].storage is not Storage.SPARSE:
+            return None
+        return decode_sparse(self._bytes(*found), found[1].dtype, found[1].shape)
+
+    def exactness(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> str | None:
+        """`exact`, `sampled` or `dropped` (both past the size budget); None where there was no value."""
+        entry = self.parameter(parameter)
+        found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
+        if found is None:
+            return None
+        return {Storage.SAMPLE: "sampled", Storage.DROPPED: "dropped"}.get(found[1].storage, "exact")
+
+    def sample(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> Sample | None:
+        """What was kept of a value past the size budget; None where it is exact, absent or dropped."""
+        entry = self.parameter(parameter)
+        found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
+        if found is None or found[1].storage is not Storage.SAMPLE:
+            return None
+        change = found[1]
+        data = self._bytes(*found)
+        numel = int(np.prod(change.shape, dtype=np.int64))
+        rows = self._index.rows("SELECT indices FROM sample WHERE parameter = ? AND numel = ?", (entry.id, numel))
+        head = len(STATISTICS) * 8
+        try:
+            numbers = np.frombuffer(data[:head], "<f8")
+            values = np.frombuffer(data[head:], numpy_dtype(change.dtype))
+            indices = np.frombuffer(rows[0][0], "<i8")
+        except (ValueError, IndexError) as error:
+            raise DamagedError(f"{self.path} is damaged: a sample cannot be read") from error
+        return Sample(indices, values, dict(zip(STATISTICS, map(float, numbers), strict=True)))
+
+    def writes(self, parameter: str | Parameter, kind: str = "param") -> Array:
+        """Numbers of the events that wrote a value, ascending."""
+        entry = self.parameter(parameter)
+        return self._writes.all(entry.id, self._kind(entry, kind))
+
+    def written(self, at: Any) -> dict[tuple[int, str], tuple[int, Change]]:
+        """For every (parameter id, kind): the event that last wrote it at or before a position, and what it did."""
+        return self._writes.snapshot(self.seq(at))
+
+    def statistics(
+        self, parameter: str | Parameter, kind: str = "param", statistic: str = "norm", start: int = 0, stop: int | None = None
+    ) -> tuple[Array, Array]:
+        """A statistic of a value over the run: event numbers that wrote it, and the statistic after each.
+
+        `statistic` is one of norm, mean, min, max, zeros, nonfinite; float64, exact values' own are
+        computed here in float64. nan where the value was absent or dropped.
+        """
+        from optrace.trace.statistics import over_run
+
+        if statistic not in STATISTICS:
+            raise LookupFailed(f"there is no statistic {statistic!r}{nearest(statistic, STATISTICS)}")
+        numbers = self.writes(parameter, kind)
+        stop = len(self.events) if stop is None else stop
+        numbers = numbers[np.searchsorted(numbers, start) : np.searchsorted(numbers, stop)]
+        return numbers, over_run(self, self.parameter(parameter).id, kind, statistic, numbers)
+
+    # Inside
+
+    def _kind(self, entry: Parameter, kind: str) -> str:
+        if kind not in ("param", "grad") and kind not in (known := self._writes.kinds(entry.id)):
+            raise LookupFailed(f"{entry.name} has no value {kind!r}{nearest(kind, known)}")
+        return kind
+
+    def bytes_of(self, seq: int, change: Change) -> bytes:
+        """The stored bytes of one change, checked against their checksum."""
+        return self._tensors.read(int(self.column("offset")[seq]) + change.offset, change.nbytes)
+
+    _bytes = bytes_of
+
+    def _decode(self, entry: Parameter, seq: int, change: Change) -> Array | None:
+        if change.op in (Op.CLEAR, Op.GONE):
+            return None
+        if change.storage is Storage.ZEROS:
+            dtype = np.dtype(np.complex64) if change.dtype == "complex32" else numpy_dtype(change.dtype)
+            size = int(np.prod(change.shape, dtype=np.int64))
+            if size * dtype.itemsize > MAX_ZEROS:
+                raise DamagedError(f"{self.path} is damaged: a value of shape {change.shape}")
+            return np.broadcast_to(np.zeros((), dtype), change.shape)
+        if change.storage is Storage.FULL:
+            return decode(self._bytes(seq, change), change.dtype, change.shape)
+        if change.storage is Storage.SPARSE:
+            return densify(*decode_sparse(self._bytes(seq, change), change.dtype, change.shape), change.shape)
+        position = self.events[seq].position
+        raise LookupFailed(
+            f"{entry.name} was not kept whole at {position}: the trace was past its size budget"
+            + ("; sample() has what was kept" if change.storage is Storage.SAMPLE else "")
+        )
+
+    def _read_meta(self) -> dict[str, Any]:
+        try:
+            return {str(key): json.loads(value) for key, value in self._index.rows("SELECT key, value FROM meta")}
+        except (TypeError, ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.path} is damaged: its description cannot be read") from error
+
+    def _read_sites(self) -> None:
+        rows = self._index.rows
+        known = max(self._sites, default=-1)
+        for number, file, line, function in rows("SELECT * FROM site WHERE id > ?", (known,)):
+            self._sites[number] = Site(str(file), int(line), str(function))
+
+    def stack(self, number: int) -> tuple[Site | None, tuple[Site, ...]]:
+        """A chain of calls by its id: the user's line, and all lines, innermost first."""
+        if number < 0:
+            return None, ()
+        known = self._stacks.get(number)
+        if known is None:
+            rows = self._index.rows("SELECT site, sites FROM stack WHERE id = ?", (number,))
+            try:
+                site, sites = rows[0]
+                chain = tuple(self._sites[i] for i in json.loads(sites))
+                if site not in self._sites:
+                    return None, chain
+                known = self._stacks[number] = (self._sites[site], chain)
+            except (LookupError, TypeError, ValueError) as error:
+                raise DamagedError(f"{self.path} is damaged: call site {number} cannot be read") from error
+        return known
+
+    def _stack_site(self, number: Any) -> Site | None:
+        return self.stack(int(number))[0]
+
+    def details(self, first: int, last: int) -> dict[int, dict[str, Any]]:
+        """The details of events `first` to `last`, by event number."""
+        rows = self._index.rows("SELECT event, value FROM detail WHERE event BETWEEN ? AND ?", (first, last))
+        try:
+            return {int(event): dict(json.loads(value)) for event, value in rows}
+        except (TypeError, ValueError) as error:
+            raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
+
+    def effect_ids(self, beyond: int) -> list[int]:
+        """Effects with ids greater than `beyond`, loaded."""
+        found = []
+        for number, entries in self._index.rows("SELECT id, entries FROM effect WHERE id > ? ORDER BY id", (beyond,)):
+            self._effects[number] = Effect(int(number), _changes(entries))
+            found.append(int(number))
+        return found
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+
+MAX_ZEROS = 1 << 40
+_OPS = list(Op)
+_STORAGES = list(Storage)
+
+
+def _changes(entries: str) -> tuple[Change, ...]:
+    try:
+        return tuple(
+            Change(
+                int(parameter),
+                str(kind),
+                _OPS[op],
+                _STORAGES[storage],
+                bool(before),
+                str(dtype),
+                tuple(int(length) for length in shape),
+                int(offset),
+                int(nbytes),
+                int(optimizer),
+            )
+            for parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes in json.loads(entries)
+        )
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedError("the trace is damaged: an effect cannot be read") from error
+
+
+def _parse_position(at: Any) -> tuple[int, int]:
+    try:
+        if isinstance(at, str):
+            iteration, _, index = at.strip().partition(":")
+            return int(iteration), int(index or 0)
+        iteration, index = at
+        return int(iteration), int(index)
+    except (TypeError, ValueError):
+        raise LookupFailed(f"{at!r} is not a position; write it like 3:1 (iteration:event)") from None
+
+
+__all__ = ["Flag", "Sample", "Trace", "load"]

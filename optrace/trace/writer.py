@@ -1,0 +1,292 @@
+"""Writing a trace: the training thread appends, one writer thread puts it on disk.
+
+The training thread copies bytes into preallocated blocks and returns; it waits only when all
+blocks are full, so memory stays bounded and a slow disk slows training instead of eating RAM.
+The writer wakes every 50 ms (or 16 MB), writes the bytes, and then commits the rows that name
+them. This module imports neither NumPy nor torch: loading them here could change how the user's
+own program sets them up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from optrace.trace.format import ALIGNMENT, EVENTS_FILE, INDEX_FILE, RECORD, SCHEMA, TENSORS_FILE
+
+COMMIT_SECONDS = 0.05
+PIECE = 1 << 20  # longest run of bytes under one checksum
+TENSOR_BLOCK, TENSOR_BLOCKS = 4 << 20, 16  # 64 MiB between the training and the disk
+EVENT_BLOCK, EVENT_BLOCKS = RECORD.size * 4096, 16
+WAKE_BLOCKS = 4  # full blocks that are worth waking the writer for
+FAR_FUTURE = 3600.0
+LOSS = struct.Struct("<d")
+LOSS_AT = RECORD.size - 12  # the loss's place in a record
+
+
+class WriteFailed(Exception):
+    """The writer has stopped; `__cause__` says why."""
+
+
+class _Block:
+    __slots__ = ("data", "used", "written")
+
+    def __init__(self, size: int) -> None:
+        self.data = memoryview(bytearray(size))
+        self.used = 0
+        self.written = 0  # touched by the writer thread alone
+
+
+class Stream:
+    """An append-only file that one side fills (under the recorder's lock) and the writer drains."""
+
+    def __init__(self, path: Path, block_size: int, blocks: int, wake: threading.Event) -> None:
+        self.name = path.name
+        self.size = 0  # bytes appended
+        self.block_size = block_size
+        self.block = _Block(block_size)
+        self.full: deque[_Block] = deque()
+        self.failed = False
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self._free: deque[_Block] = deque()
+        self._more = blocks - 1  # blocks that may still be allocated
+        self._room = threading.Event()
+        self._wake = wake
+        self._offset = 0  # bytes on disk
+
+    def append(self, data: memoryview | bytes, length: int) -> None:
+        """Copy `length` bytes. Waits while every block is full."""
+        block = self.block
+        end = block.used + length
+        if end <= self.block_size:
+            block.data[block.used : end] = data
+            block.used = end
+        else:
+            self._append_across(memoryview(data), length)
+        self.size += length
+
+    def align(self) -> int:
+        """Pad to the alignment; the offset where the next bytes will stand."""
+        padding = -self.size % ALIGNMENT
+        if padding:
+            self.append(b"\0" * padding, padding)
+        return self.size
+
+    def reserve(self) -> tuple[memoryview, int]:
+        """Room for one event record: the block's bytes and where to put it."""
+        if self.block.used + RECORD.size > self.block_size:
+            self._next_block()
+        return self.block.data, self.block.used
+
+    def reserved(self) -> None:
+        self.block.used += RECORD.size
+        self.size += RECORD.size
+
+    def _append_across(self, data: memoryview, length: int) -> None:
+        start = 0
+        while start < length:
+            block = self.block
+            count = min(length - start, self.block_size - block.used)
+            if count == 0:
+                self._next_block()
+                continue
+            block.data[block.used : block.used + count] = data[start : start + count]
+            block.used += count
+            start += count
+
+    def _next_block(self) -> None:
+        self.full.append(self.block)
+        if len(self.full) >= WAKE_BLOCKS:
+            self._wake.set()
+        while True:
+            try:
+                self.block = self._free.popleft()
+                return
+            except IndexError:
+                pass
+            if self._more:
+                self._more -= 1
+                self.block = _Block(self.block_size)
+                return
+            self._room.clear()
+            if not self._free and not self.failed:
+                self._wake.set()
+                self._room.wait(FAR_FUTURE)
+            if self.failed:
+                raise WriteFailed
+
+    # The writer's side.
+
+    def write(self, block: _Block, used: int, segments: list[tuple[str, int, int, int]]) -> None:
+        """Write a block up to `used`, in pieces, adding a checksum row for each."""
+        while block.written < used:
+            piece = block.data[block.written : min(used, block.written + PIECE)]
+            done = 0
+            while done < len(piece):
+                done += os.write(self._fd, piece[done:])
+            digest = xxhash.xxh3_64_intdigest(piece)
+            segments.append((self.name, self._offset, len(piece), digest - (1 << 64) if digest >> 63 else digest))
+            self._offset += len(piece)
+            block.written += len(piece)
+
+    def recycle(self, block: _Block) -> None:
+        block.used = block.written = 0
+        self._free.append(block)
+        self._room.set()
+
+    def release(self) -> None:
+        """Let a waiting training thread go: nothing more will be written."""
+        self.failed = True
+        self._room.set()
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def _number(value: Any) -> Any:
+    """What JSON does not know: a tensor of one element is its number, anything else its text."""
+    item = getattr(value, "item", None)
+    return item() if item is not None else repr(value)
+
+
+class TraceWriter:
+    """The files of one trace being recorded.
+
+    Everything that adds to it holds `lock`; whatever is complete when the lock is free is
+    committed together. `row` queues a row of the index.
+    """
+
+    def __init__(self, folder: Path, on_failure: Callable[[BaseException], None]) -> None:
+        self.folder = folder
+        self.lock = threading.RLock()
+        self.failed = False
+        self.rows: list[tuple[str, tuple[Any, ...]]] = []
+        self._on_failure = on_failure
+        self._wake = threading.Event()
+        self._stopping = False
+        self._segments: list[tuple[str, int, int, int]] = []
+        self._late: deque[tuple[memoryview, int, Any]] = deque()
+        folder.mkdir(parents=True, exist_ok=False)
+        self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
+        self.tensors = Stream(folder / TENSORS_FILE, TENSOR_BLOCK, TENSOR_BLOCKS, self._wake)
+        self._index = sqlite3.connect(folder / INDEX_FILE, isolation_level=None, check_same_thread=False)
+        self._index.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + SCHEMA)
+        self._index.execute("PRAGMA wal_autocheckpoint = 4000")
+        self._thread = threading.Thread(target=self._run, name="optrace-writer", daemon=True)
+        self._thread.start()
+
+    def row(self, statement: str, *values: Any) -> None:
+        """Queue an SQL statement for the next commit."""
+        self.rows.append((statement, values))
+
+    def detail(self, event: int, detail: dict[str, Any]) -> None:
+        """Queue an event's details; tensors in it (on a device, say) are read by the writer."""
+        self.row("INSERT INTO detail VALUES (?, ?)", event, lambda: json.dumps(detail, default=_number))
+
+    def late_loss(self, block: memoryview, place: int, loss: Any) -> None:
+        """The loss of the record at `place` is read by the writer, just before the block is written."""
+        self._late.append((block, place, loss))
+
+    def stop(self) -> None:
+        """Write and commit everything, then close the files. Raises nothing."""
+        self._stopping = True
+        self._wake.set()
+        self._thread.join()
+
+    @property
+    def bytes_appended(self) -> int:
+        return self.tensors.size + self.events.size
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._wake.wait(COMMIT_SECONDS)
+                self._wake.clear()
+                self._drain()
+            self._drain()
+            while self.rows or self.events.full or self.tensors.full:
+                self._drain()
+            self._close_index()
+        except BaseException as failure:
+            self.failed = True
+            self.events.release()
+            self.tensors.release()
+            self._on_failure(failure)
+            self._keep_what_is_whole()
+        finally:
+            self.events.close()
+            self.tensors.close()
+
+    def _drain(self) -> None:
+        """Write full blocks; if no event is half made, also what is in the current ones, and commit."""
+        self._read_late()
+        for stream in (self.tensors, self.events):
+            while stream.full:
+                block = stream.full.popleft()
+                stream.write(block, block.used, self._segments)
+                stream.recycle(block)
+        # An event in the making holds the lock; it may be waiting for the blocks freed above.
+        if not self.lock.acquire(timeout=FAR_FUTURE if self._stopping else 0.001):
+            return
+        try:
+            cut = [(s, list(s.full), s.block, s.block.used) for s in (self.tensors, self.events)]
+            for stream in (self.tensors, self.events):
+                stream.full.clear()
+            rows, self.rows = self.rows, []
+        finally:
+            self.lock.release()
+        self._read_late()
+        for stream, full, block, used in cut:
+            for done in full:
+                stream.write(done, done.used, self._segments)
+                stream.recycle(done)
+            stream.write(block, used, self._segments)
+        if rows or self._segments:
+            self._commit(rows)
+
+    def _read_late(self) -> None:
+        while self._late:
+            block, place, loss = self._late.popleft()
+            LOSS.pack_into(block, place + LOSS_AT, float(loss))
+
+    def _commit(self, rows: list[tuple[str, tuple[Any, ...]]]) -> None:
+        execute = self._index.execute
+        execute("BEGIN")
+        try:
+            for statement, values in rows:
+                execute(statement, tuple(v() if callable(v) else v for v in values))
+            self._index.executemany("INSERT INTO segment VALUES (?, ?, ?, ?)", self._segments)
+            execute("COMMIT")
+        except BaseException:
+            if self._index.in_transaction:
+                execute("ROLLBACK")
+            raise
+        self._segments = []
+
+    def _close_index(self) -> None:
+        self._index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        # A second process that is reading the trace keeps it in WAL mode; that is as good.
+        for _ in range(10):
+            try:
+                self._index.execute("PRAGMA journal_mode = DELETE")
+                break
+            except sqlite3.OperationalError:
+                time.sleep(0.01)
+        self._index.close()
+
+    def _keep_what_is_whole(self) -> None:
+        """After a failure: what was committed stays readable, with nothing left to recover."""
+        try:
+            self._close_index()
+        except sqlite3.Error:
+            pass
