@@ -111,6 +111,7 @@ class Recorder:
         self._walked: dict[int, int] = {}
         self._told: set[str] = set()
         self._last_chain = -1
+        self._met = 0  # optimizers whose state has been looked at
 
     # Scopes
 
@@ -140,6 +141,7 @@ class Recorder:
                 self._drop_stale(stack, frame)
             if self.registry.dirty:
                 self.registry.refresh(frame)
+                self._meet_optimizers()
             self._notice(stack, chain, deep)
             scope = Scope(kind, target, chain, start)
             stack.append(scope)
@@ -240,6 +242,15 @@ class Recorder:
         first = [c for c in changes if c[1] is Op.INIT]
         if first:
             self.frame.add(first, before=True)
+
+    def _meet_optimizers(self) -> None:
+        """State that new optimizers came with: made by their constructor, or before the recording."""
+        for entry in self.registry.optimizers[self._met :]:
+            optimizer = entry.ref()
+            changes = [] if optimizer is None else self.watch.state(entry, optimizer, deep=False, aliases=[])
+            if changes:
+                self.frame.add(changes, before=True)
+        self._met = len(self.registry.optimizers)
 
     def _by_hand(self, kind: str, chain: int) -> None:
         scope = Scope(kind, None, chain, _now())

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optrace.record.capture import Form, Slot, Unreadable, scalar, storage_of
+from optrace.record.capture import SMALL, Form, Slot, Unreadable, digest, scalar
 from optrace.record.registry import Registry, Tracked, TrackedOptimizer
 from optrace.record.sampling import SAMPLE, sample_indices, summary
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
@@ -30,6 +30,7 @@ class Frame:
         self._writer = writer
         self._stream = writer.tensors
         self._budget = budget
+        self._half = budget // 2 - SMALL  # up to here everything is kept exactly
         self._entries: list[tuple[Slot, Form | None, Op, Storage, bool, int]] = []  # by code
         self._effects: dict[tuple[int, ...], int] = {}
         self._samples: dict[tuple[int, int], array[int]] = {}
@@ -40,19 +41,25 @@ class Frame:
 
     def add(self, changes: list[Change], before: bool = False) -> None:
         """Store the changed values as they are now."""
+        stream = self._stream
         if not self.codes:
-            self.start = self._stream.align()
+            self.start = stream.align()
+        roomy = self.exact and stream.size < self._half
         for slot, op in changes:
             form = slot.form
             if op is Op.CLEAR or op is Op.GONE:
                 self._code(slot, None, op, Storage.SAME, before, 0)
                 continue
             assert form is not None
-            storage = storage_of(slot)
-            if storage is Storage.ZEROS:
-                self._code(slot, form, op, storage, before, 0)
+            if form.sparse:
+                self._bytes(slot, form, op, Storage.SPARSE, before)
+            elif slot.content == form.zero:
+                self._code(slot, form, op, Storage.ZEROS, before, 0)
+            elif roomy and form.nbytes <= SMALL:
+                stream.append_aligned(slot.content, form.nbytes)  # type: ignore[arg-type]
+                self._code(slot, form, op, Storage.FULL, before, form.nbytes)
             else:
-                self._bytes(slot, form, op, storage, before)
+                self._bytes(slot, form, op, Storage.FULL, before)
 
     def note(self, slot: Slot, op: Op) -> None:
         """Something happened to a value that left its bytes as they were."""
@@ -76,7 +83,7 @@ class Frame:
     def _bytes(self, slot: Slot, form: Form, op: Op, storage: Storage, before: bool) -> None:
         view: memoryview | bytes = slot.view
         length = form.nbytes
-        if self._stream.size + length > self._budget // 2:
+        if self._stream.size + length > self._half:
             self.exact = False
         if not self.exact and length > SAMPLE * 16 and storage is Storage.FULL:
             self.reduced = True
@@ -90,8 +97,7 @@ class Frame:
             self.reduced = True
             self._code(slot, form, op, Storage.DROPPED, before, 0)
             return
-        self._stream.align()
-        self._stream.append(view, length)
+        self._stream.append_aligned(view, length)
         self._code(slot, form, op, storage, before, length)
 
     def _indices(self, slot: Slot, form: Form) -> array[int]:
@@ -127,27 +133,86 @@ class Frame:
         return described
 
 
+class _Quick:
+    """All parameters at one glance: is any of them not as it was last seen?
+
+    The small ones are compared in one piece, the others by their digests.
+    """
+
+    def __init__(self, tracked: list[Tracked]) -> None:
+        self.tracked = tracked
+        self.refs = [entry.ref for entry in tracked]
+        slots = [entry.parameter for entry in tracked]
+        self.usable = all(slot.content is not None and slot.pointer != -1 for slot in slots)
+        self.pointers = [slot.pointer for slot in slots]
+        self._small = [slot for slot in slots if slot.small]
+        self._large = [slot for slot in slots if not slot.small]
+        self._small_views = [slot.view for slot in self._small]
+        self._large_views = [slot.view for slot in self._large]
+        self.seen()
+
+    def seen(self) -> None:
+        """Contents were looked at one by one: take over what was found."""
+        if self.usable:
+            self._bytes = b"".join([slot.content for slot in self._small])  # type: ignore[misc]
+            self._digests = [slot.content for slot in self._large]
+
+    def unchanged(self) -> bool:
+        try:
+            if [ref().data_ptr() for ref in self.refs] != self.pointers:  # type: ignore[union-attr]
+                return False
+        except (AttributeError, RuntimeError):
+            return False
+        if b"".join(self._small_views) != self._bytes:
+            return False
+        return not self._large or [digest(view) for view in self._large_views] == self._digests
+
+
 class Watch:
     """Compares parameters, gradients and optimizer state with how they were last seen."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._quick: _Quick | None = None
         self.unreadable: dict[str, str] = {}  # parameter or state entry → why
+
+    def untouched(self, tracked: list[Tracked]) -> bool:
+        """Whether all parameters are as they were last seen. False may also mean that this has to be looked at."""
+        quick = self._quick
+        if quick is None or quick.tracked is not tracked or len(quick.refs) != len(tracked):
+            return False
+        return quick.unchanged()
+
+    def _prepare(self, tracked: list[Tracked]) -> None:
+        quick = _Quick(tracked)
+        self._quick = quick if quick.usable else None
 
     def parameters(self, tracked: list[Tracked]) -> list[Change]:
         """Parameters whose content is not what it was."""
         changes: list[Change] = []
+        moved = False
         for entry in tracked:
             tensor = entry.ref()
             if tensor is None:
                 continue
             slot = entry.parameter
-            first = slot.content is None
+            pointer = slot.pointer
             try:
-                if slot.look(tensor):
-                    changes.append((slot, Op.INIT if first else Op.CHANGE))
+                if pointer != -1:
+                    if slot.relook(tensor):
+                        changes.append((slot, Op.CHANGE))
+                else:
+                    first = slot.content is None
+                    if slot.look(tensor):
+                        changes.append((slot, Op.INIT if first else Op.CHANGE))
             except Unreadable as why:
                 self.unreadable.setdefault(entry.name, str(why))
+            if slot.pointer != pointer:
+                moved = True
+        if moved or self._quick is None:
+            self._prepare(self._registry.tracked)
+        elif changes:
+            self._quick.seen()
         return changes
 
     def gradients(self, tracked: list[Tracked], deposit: bool, deep: bool, frame: Frame | None = None) -> list[Change]:
@@ -164,24 +229,32 @@ class Watch:
                 continue
             slot = entry.grad
             gradient = tensor.grad
-            first, entry.seen = not entry.seen, True
             if gradient is None:
                 if slot.content is not None:
                     slot.forget()
                     changes.append((slot, Op.CLEAR))
+                entry.seen = True
                 continue
-            identity = id(gradient)
-            version = -1 if gradient.is_inference() else gradient._version
-            touched = identity != slot.identity or version != slot.version
-            if not touched and not deep:
-                continue
+            try:
+                version = gradient._version
+            except RuntimeError:  # an inference tensor has none
+                version = -1
+            touched = version != slot.version or id(gradient) != slot.identity
+            if not touched:
+                if not deep:
+                    continue
+                if slot.pointer != -1 and gradient.data_ptr() == slot.pointer and type(gradient) is torch.Tensor:
+                    view = slot.view
+                    if (view.tobytes() if slot.small else digest(view)) == slot.content:
+                        continue
             try:
                 changed = slot.look(gradient)
             except Unreadable as why:
                 self.unreadable.setdefault(f"{entry.name}.grad", str(why))
                 continue
-            slot.identity = identity
+            slot.identity = id(gradient)
             slot.version = version
+            first, entry.seen = not entry.seen, True
             if changed:
                 if deposit:
                     op = Op.DEPOSIT
@@ -249,16 +322,32 @@ class Watch:
             if slot is None:
                 kind = name if all(o == entry.id for o in tracked.state) else f"{entry.name}.{name}"
                 slot = slots[name] = Slot(tracked.id, kind, entry.id)
-            version = -1 if value.is_inference() else value._version
-            if not deep and id(value) == slot.identity and version == slot.version:
-                continue
-            first = slot.content is None
-            if slot.look(value):
-                changes.append((slot, Op.INIT if first else Op.CHANGE))
-            slot.version = version
+            if deep:
+                if slot.identity == id(value) and slot.pointer != -1:
+                    if slot.relook(value):
+                        changes.append((slot, Op.CHANGE))
+                else:
+                    first = slot.content is None
+                    if slot.look(value):
+                        changes.append((slot, Op.INIT if first else Op.CHANGE))
+                    slot.identity = id(value)
+                slot.version = _version(value)
+            elif id(value) != slot.identity or _version(value) != slot.version:
+                first = slot.content is None
+                if slot.look(value):
+                    changes.append((slot, Op.INIT if first else Op.CHANGE))
+                slot.identity = id(value)
+                slot.version = _version(value)
             if slot.pointer == pointer != -1 and pointer:
                 aliases.append(slot)
         return values
+
+
+def _version(tensor: torch.Tensor) -> int:
+    try:
+        return tensor._version
+    except RuntimeError:  # an inference tensor has none
+        return -1
 
 
 def flatten(state: Any, prefix: str = "") -> dict[str, torch.Tensor]:
