@@ -14,11 +14,9 @@ from typing import Any, ClassVar
 import torch
 import xxhash
 
-from optrace.trace.format import Storage
-
 SMALL = 256  # bytes; below it, content is its own fingerprint
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-_digest = xxhash.xxh3_64_intdigest
+digest = xxhash.xxh3_64_intdigest
 _EMPTY = memoryview(b"")
 _SCALARS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
@@ -33,7 +31,7 @@ class Unreadable(Exception):
 class Form:
     """How one value is laid out: dtype, shape, bytes. Interned: equal forms are one object."""
 
-    __slots__ = ("_zero", "dtype", "nbytes", "shape", "sparse", "text")
+    __slots__ = ("_zero", "dtype", "nbytes", "odd", "shape", "sparse", "text")
     _known: ClassVar[dict[tuple[torch.dtype, tuple[int, ...], int, bool], Form]] = {}
 
     def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: bool) -> None:
@@ -41,6 +39,7 @@ class Form:
         self.shape = shape
         self.nbytes = nbytes
         self.sparse = sparse
+        self.odd = sparse or dtype.is_complex or not nbytes  # never read in place without a closer look
         self.text = str(dtype).removeprefix("torch.")
         self._zero: Content | None = None
 
@@ -89,7 +88,7 @@ def view_at(pointer: int, nbytes: int) -> memoryview:
 
 
 def fingerprint(view: memoryview) -> Content:
-    return view.tobytes() if view.nbytes <= SMALL else _digest(view)
+    return view.tobytes() if view.nbytes <= SMALL else digest(view)
 
 
 class Slot:
@@ -105,6 +104,7 @@ class Slot:
         "optimizer",
         "parameter",
         "pointer",
+        "small",
         "version",
         "view",
     )
@@ -120,23 +120,46 @@ class Slot:
         self.keep: Any = None  # what owns a copy's memory
         self.identity = 0  # id() of the tensor last seen
         self.version = -1
+        self.small = True
         self.codes: dict[tuple[Any, ...], int] = {}  # interned (form, op, storage, before)
 
     def look(self, tensor: torch.Tensor) -> bool:
         """Read the tensor; whether its content or form differs from what was last seen."""
-        if id(tensor) == self.identity and self.pointer != -1 and type(tensor) in _PLAIN:
-            form = self.form
-            try:
-                same = tensor.data_ptr() == self.pointer and tensor.is_contiguous()
-            except RuntimeError:  # another tensor took the id, one without memory
-                same = False
-            if same and form is not None and tensor.shape == form.shape and tensor.dtype is form.dtype:
-                view = self.view
-                content: Content = view.tobytes() if form.nbytes <= SMALL else _digest(view)
-                if content == self.content:
-                    return False
-                self.content = content
-                return True
+        form = self.form
+        if form is None or form.odd or type(tensor) not in _PLAIN:
+            return self._attach(tensor)
+        try:
+            pointer = tensor.data_ptr()
+        except RuntimeError:  # it has no memory of its own: sparse, say
+            return self._attach(tensor)
+        if (
+            tensor.dtype is not form.dtype
+            or tensor.shape != form.shape
+            or not (tensor.is_cpu and tensor.is_contiguous())
+            or tensor.is_neg()
+            or not pointer
+        ):
+            return self._attach(tensor)
+        if pointer != self.pointer:
+            self.view = view_at(pointer, form.nbytes)
+            self.pointer, self.keep = pointer, None
+        self.identity = id(tensor)
+        content: Content = self.view.tobytes() if form.nbytes <= SMALL else digest(self.view)
+        if content == self.content:
+            return False
+        self.content = content
+        return True
+
+    def relook(self, tensor: torch.Tensor) -> bool:
+        """`look` at the very tensor that was looked at last: only its content may differ, unless its memory does."""
+        if self.pointer == -1 or tensor.data_ptr() != self.pointer:
+            return self.look(tensor)
+        content: Content = self.view.tobytes() if self.small else digest(self.view)
+        if content == self.content:
+            return False
+        if tensor.is_contiguous():
+            self.content = content
+            return True
         return self._attach(tensor)
 
     def forget(self) -> None:
@@ -155,6 +178,7 @@ class Slot:
         self.identity = id(tensor)
         self.pointer, self.view, self.keep = pointer, view, keep
         self.form, self.content = form, content
+        self.small = form.nbytes <= SMALL
         return changed
 
 
@@ -200,12 +224,3 @@ def scalar(value: Any) -> torch.Tensor | None:
         return None
     with torch.no_grad():
         return torch.tensor(value, dtype=dtype, device="cpu")
-
-
-def storage_of(slot: Slot) -> Storage:
-    """How to store what the slot shows now, when everything is kept exactly."""
-    form = slot.form
-    assert form is not None
-    if form.sparse:
-        return Storage.SPARSE
-    return Storage.ZEROS if slot.content == form.zero else Storage.FULL

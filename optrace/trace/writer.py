@@ -75,6 +75,19 @@ class Stream:
             self._append_across(memoryview(data), length)
         self.size += length
 
+    def append_aligned(self, data: memoryview | bytes, length: int) -> None:
+        """Pad to the alignment, then append."""
+        block = self.block
+        start = block.used + (-self.size % ALIGNMENT)
+        end = start + length
+        if end <= self.block_size:
+            block.data[start:end] = data  # what the padding skips is zero, or was written before
+            self.size += end - block.used
+            block.used = end
+        else:
+            self.align()
+            self.append(data, length)
+
     def align(self) -> int:
         """Pad to the alignment; the offset where the next bytes will stand."""
         padding = -self.size % ALIGNMENT
