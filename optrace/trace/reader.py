@@ -314,6 +314,10 @@ class Trace:
         entry = self.parameter(parameter)
         return self._writes.all(entry.id, self._kind(entry, kind))
 
+    def last_write(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> tuple[int, Change] | None:
+        """The event that last wrote a value at or before a position, and what it did; None where none has."""
+        return self._writes.last(self.parameter(parameter).id, kind, self.seq(at))
+
     def written(self, at: Any) -> dict[tuple[int, str], tuple[int, Change]]:
         """For every (parameter id, kind): the event that last wrote it at or before a position, and what it did."""
         return self._writes.snapshot(self.seq(at))
