@@ -157,7 +157,8 @@ class Around:
     def scheduler_step(self, original: Any) -> Any:
         @functools.wraps(original)
         def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-            initial = _getframe(1).f_code.co_name == "_initial_step"  # part of making it
+            # Part of making it; a step that overrides another calls that one by super().
+            initial = getattr(scheduler, "_is_initial", False) or _getframe(1).f_code.co_name == "_initial_step"
             if initial or self._recorder.running("scheduler_step") is not None:
                 return original(scheduler, *args, **kwargs)
             optimizer = getattr(scheduler, "optimizer", None)

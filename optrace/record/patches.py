@@ -38,10 +38,8 @@ class Patches:
     def function(self, original: Any, wrap: Callable[[Any], Any]) -> None:
         """Wrap a function wherever a module holds it: `from … import name` made copies."""
         wrapper = wrap(original)
-        for names in _namespaces():
-            for name in [name for name, value in list(names.items()) if value is original]:
-                names[name] = wrapper
-                self._undo.append(lambda names=names, name=name: _restore(names, name, wrapper, original))  # type: ignore[misc]
+        _replace(original, wrapper)
+        self._undo.append(lambda: _replace(wrapper, original))  # wherever it is by then: modules are imported meanwhile
 
     def on_undo(self, action: Callable[[], None]) -> None:
         self._undo.append(action)
@@ -52,9 +50,10 @@ class Patches:
         self._done.clear()
 
 
-def _restore(names: dict[str, Any], name: str, wrapper: Any, original: Any) -> None:
-    if names.get(name) is wrapper:
-        names[name] = original
+def _replace(old: Any, new: Any) -> None:
+    for names in _namespaces():
+        for name in [name for name, value in list(names.items()) if value is old]:
+            names[name] = new
 
 
 def _namespaces() -> Iterator[dict[str, Any]]:
