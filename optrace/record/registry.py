@@ -95,6 +95,7 @@ class Registry:
 
     def follow(self) -> None:
         """Find what exists, and hear of what will be made."""
+        gc.collect()  # models that nobody holds any more are not part of this run
         for thing in gc.get_objects():
             kind = type(thing)
             try:
