@@ -53,7 +53,8 @@ class LoopCalls:
             if not recorder.active or recorder.running("zero_grad", target) is not None:
                 return original(target, *args, **kwargs)
             try:
-                scope = recorder.begin("zero_grad", target, _getframe(1))
+                # Gradients are about to go: what was done to them by hand since the step has no effect any more.
+                scope = recorder.begin("zero_grad", target, _getframe(1), False)
             except BaseException as error:
                 recorder.fail(error)
                 _reraise_unless_ours(error)
@@ -75,10 +76,8 @@ class LoopCalls:
         try:
             with recorder.lock:
                 target = scope.target
-                number = -1
-                if isinstance(target, Optimizer):
-                    number = recorder.registry.optimizer(target, None).id
-                changes = recorder.watch.gradients(recorder.tracked(), deposit=False, deep=False, frame=recorder.frame)
+                number = recorder.registry.optimizer_id(target) if isinstance(target, Optimizer) else -1
+                changes = recorder.watch.gradients(recorder.tracked(), False, False, recorder.frame)
                 recorder.end(scope, changes, number, failed)
         except BaseException as error:
             recorder.fail(error)

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 import xxhash
+from torch.nn.parameter import is_lazy
 
 SMALL = 256  # bytes; below it, content is its own fingerprint
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -194,7 +195,7 @@ def read(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
 
 
 def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
-    if isinstance(tensor, torch.nn.parameter.UninitializedTensorMixin) or tensor.is_meta:
+    if is_lazy(tensor) or tensor.is_meta:
         raise Unreadable("not initialised")
     with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         shape = tuple(tensor.shape)

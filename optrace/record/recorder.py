@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 
-from optrace.record.capture import Slot
 from optrace.record.registry import Registry, Tracked, TrackedOptimizer
 from optrace.record.sites import CallSites
 from optrace.record.watch import Change, Frame, Watch
@@ -28,44 +27,29 @@ from optrace.trace.writer import TraceWriter
 
 _pack = RECORD.pack_into
 _now = time.perf_counter_ns
+_thread = threading.get_ident
 _CODE = KIND_CODES
 _NAN = float("nan")
-_LOSS, _EXACT = int(Flag.LOSS), int(Flag.EXACT)
+_LOSS, _EXACT, _FAILED, _DETAIL = (int(f) for f in (Flag.LOSS, Flag.EXACT, Flag.FAILED, Flag.DETAIL))
 
 
 class Scope:
     """A recorded call that is running."""
 
-    __slots__ = (
-        "aliases",
-        "chain",
-        "detail",
-        "entry",
-        "flags",
-        "frame_id",
-        "groups",
-        "kind",
-        "loss",
-        "nested",
-        "sentinel",
-        "start",
-        "target",
-    )
+    flags = 0
+    groups = -1
+    loss: Any = None  # a float, or a tensor to be read later
+    nested = 0  # calls of the same kind on the same object inside this one
+    frame_id = 0  # of torch's step wrapper, to notice that it raised
+    entry: TrackedOptimizer | None = None
+    detail: dict[str, Any] | None = None
+    sentinel: _Sentinel | None = None
 
     def __init__(self, kind: str, target: object, chain: int, start: int) -> None:
         self.kind = kind
         self.target = target
         self.chain = chain
         self.start = start
-        self.flags = 0
-        self.groups = -1
-        self.loss: Any = None  # a float, or a tensor to be read later
-        self.nested = 0  # calls of the same kind on the same object inside this one
-        self.frame_id = 0  # of torch's step wrapper, to notice that it raised
-        self.entry: TrackedOptimizer | None = None
-        self.detail: dict[str, Any] | None = None
-        self.aliases: list[Slot] | None = None
-        self.sentinel: object | None = None
 
 
 class _Sentinel:
@@ -102,7 +86,7 @@ class Recorder:
         self._report = report
         self._began = _now()
         self._index = 0
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: set[tuple[str, int, int]] = set()
         self._stepped = False
         self._any_step = False
         self._scopes: dict[int, list[Scope]] = {}
@@ -132,12 +116,14 @@ class Recorder:
         return []
 
     def begin(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
-        """A recorded call starts. `deep` looks for changes that left no other trace."""
+        """A recorded call starts. `deep` looks for gradients that changed and left no other trace."""
         start = _now()
         with self.lock:
             chain = self.sites.chain(frame)
-            stack = self.scopes()
-            if stack and stack[-1].frame_id:
+            stack = self._scopes.get(_thread())
+            if stack is None:
+                stack = self.scopes()
+            elif stack and stack[-1].frame_id:
                 self._drop_stale(stack, frame)
             if self.registry.dirty:
                 self.registry.refresh(frame)
@@ -149,18 +135,26 @@ class Recorder:
 
     def end(self, scope: Scope, changes: list[Change], optimizer: int = -1, failed: bool = False) -> None:
         """A recorded call is over: write its event. The lock is held, the changes were looked up by the caller."""
-        stack = self.scopes()
+        stack = self._scopes.get(_thread())
+        if stack is None:
+            stack = self.scopes()
         while stack and stack.pop() is not scope:
             pass
         if changes:
             self.frame.add(changes)
         if failed:
-            scope.flags |= Flag.FAILED
-        self._emit(scope, len(stack), optimizer, (_CODE[scope.kind], id(scope.target), scope.chain))
+            scope.flags |= _FAILED
+        self._emit(scope, len(stack), optimizer, (scope.kind, id(scope.target), scope.chain))
 
     def running(self, kind: str, target: object | None = None) -> Scope | None:
         """The innermost running call of a kind (on an object) on this thread."""
-        for scope in reversed(self.scopes()):
+        stack = self._scopes.get(_thread())
+        if not stack:
+            if stack is None:
+                stack = self.scopes()
+            if not stack:
+                return None
+        for scope in reversed(stack):
             if scope.kind == kind and (target is None or scope.target is target):
                 return scope
         return None
@@ -222,8 +216,8 @@ class Recorder:
         tracked = self.tracked()
         watch = self.watch
         inside = stack[-1].kind if stack else ""
-        changes = watch.parameters(tracked) if deep else []
-        changes += watch.gradients(tracked, deposit=inside == "backward", deep=deep, frame=self.frame if inside else None)
+        changes = [] if watch.untouched(tracked) else watch.parameters(tracked)
+        changes += watch.gradients(tracked, inside == "backward", deep, self.frame if inside else None)
         if not changes:
             return
         if stack:
@@ -269,7 +263,7 @@ class Recorder:
         if count & (count - 1) == 0:
             self._find_leaves(functions, roots, frame)
         if functions:
-            metadata = functions[0].metadata  # type: ignore[attr-defined]
+            metadata: dict[str, Any] = functions[0].metadata  # type: ignore[assignment]  # torch's stub says method
             sentinel = metadata.get("optrace")
             if sentinel is None:
                 sentinel = metadata["optrace"] = _Sentinel()
@@ -310,7 +304,7 @@ class Recorder:
 
     # Writing
 
-    def _emit(self, scope: Scope, depth: int, optimizer: int, key: tuple[int, int, int] | None) -> None:
+    def _emit(self, scope: Scope, depth: int, optimizer: int, key: tuple[str, int, int] | None) -> None:
         if key is not None:
             if self._stepped and key in self._seen:
                 self.iteration += 1
@@ -334,22 +328,23 @@ class Recorder:
                 late, loss = loss, _NAN
         detail = scope.detail
         if detail is not None:
-            flags |= Flag.DETAIL
+            flags |= _DETAIL
             self.writer.detail(number, detail)
         effect = frame.effect(number)
         if not frame.reduced:
             flags |= _EXACT
         frame.reduced = False
-        thread = self._threads.get(threading.get_ident())
+        thread = self._threads.get(_thread())
         if thread is None:
             thread = self._thread()
-        block, place = self.writer.events.reserve()
+        events = self.writer.events
+        block, place = events.reserve()
         end = _now()
         _pack(
             block,
             place,
             _CODE[scope.kind],
-            min(depth, 255),
+            depth if depth < 255 else 255,
             flags,
             thread,
             self.iteration,
@@ -366,11 +361,11 @@ class Recorder:
         )
         if late is not None:
             self.writer.late_loss(block, place, late)
-        self.writer.events.reserved()
+        events.reserved()
         self._index += 1
         self.events = number + 1
-        if scope.sentinel is not None and scope.sentinel.event < 0:  # type: ignore[attr-defined]
-            scope.sentinel.event = number  # type: ignore[attr-defined]
+        if scope.sentinel is not None and scope.sentinel.event < 0:
+            scope.sentinel.event = number
         if self.writer.failed:
             self.active = False
         unreadable = self.watch.unreadable

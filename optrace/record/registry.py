@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn.modules import module as _hooks
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from optrace.record.capture import Slot
@@ -45,7 +46,7 @@ class Tracked:
 class TrackedOptimizer:
     """One optimizer of the run."""
 
-    __slots__ = ("groups", "groups_id", "id", "members", "name", "plan", "ref", "steps", "variable")
+    __slots__ = ("groups", "groups_id", "id", "members", "name", "plan", "ref", "steps", "values", "variable")
 
     def __init__(self, number: int, name: str, optimizer: Optimizer) -> None:
         self.id = number
@@ -53,10 +54,11 @@ class TrackedOptimizer:
         self.ref = weakref.ref(optimizer)
         self.variable: str | None = None
         self.steps = 0
-        self.members: tuple[tuple[int, ...], ...] = ()
+        self.members: list[tuple[int, ...]] = []
         self.plan: list[Tracked] = []
         self.groups: list[dict[str, Any]] | None = None
         self.groups_id = -1
+        self.values: list[list[Any]] | None = None  # as last seen, to notice quickly that nothing changed
 
 
 class _Model:
@@ -133,7 +135,7 @@ class Registry:
         self._unread_optimizers.append(weakref.ref(optimizer))
         self.dirty = True
 
-    def name_model(self, module: nn.Module, prefix: str) -> None:
+    def name_model(self, module: nn.Module, prefix: str | None) -> None:
         """The user said what this model is called."""
         self.saw_module(module)
         model = self._model(module)
@@ -147,13 +149,22 @@ class Registry:
 
     def optimizer(self, optimizer: Optimizer, frame: FrameType | None) -> TrackedOptimizer:
         """The optimizer's entry, made now if it is new; its membership brought up to date."""
+        known = self._known(optimizer)
+        members = [tuple(map(id, group["params"])) for group in optimizer.param_groups]
+        if members != known.members or any(t.ref() is None for t in known.plan):
+            self._join(known, optimizer, members, frame)
+        return known
+
+    def optimizer_id(self, optimizer: Optimizer) -> int:
+        """The optimizer's number, given out now if it is new."""
+        return self._known(optimizer).id
+
+    def _known(self, optimizer: Optimizer) -> TrackedOptimizer:
         known = self._optimizer_by_id.get(id(optimizer))
         if known is None or known.ref() is not optimizer:
             known = self._add_optimizer(optimizer)
+            self._unread_optimizers.append(known.ref)
             self.dirty = True
-        members = tuple(tuple(map(id, group["params"])) for group in optimizer.param_groups)
-        if members != known.members or any(t.ref() is None for t in known.plan):
-            self._join(known, optimizer, members, frame)
         return known
 
     def refresh(self, frame: FrameType | None) -> None:
@@ -193,13 +204,17 @@ class Registry:
 
     def groups_version(self, entry: TrackedOptimizer, optimizer: Optimizer) -> int:
         """The id of the param groups as they are now: members and hyperparameters."""
+        # Comparing values alone is enough while their keys do not change, and takes half the time.
+        values = [list(group.values()) for group in optimizer.param_groups]
+        for found in values:
+            for place, value in enumerate(found):
+                if value.__class__ not in _IMMUTABLE:
+                    found[place] = id(value) if value.__class__ is list else plain(value)
+        if values == entry.values and entry.groups is not None:
+            return entry.groups_id
+        entry.values = values
         groups = [
-            {
-                key: value if type(value) in _IMMUTABLE else plain(value)
-                for key, value in group.items()
-                if key != "params"
-            }
-            for group in optimizer.param_groups
+            {key: plain(value) for key, value in group.items() if key != "params"} for group in optimizer.param_groups
         ]
         if groups != entry.groups:
             entry.groups = groups
@@ -209,7 +224,8 @@ class Registry:
                 {"parameters": [t.id for t in map(self.of, group["params"]) if t is not None], "hyper": hyper}
                 for group, hyper in zip(optimizer.param_groups, groups, strict=True)
             ]
-            self._writer.row("INSERT INTO groups VALUES (?, ?, ?)", entry.groups_id, entry.id, json.dumps(rows, default=repr))
+            text = json.dumps(rows, default=repr)
+            self._writer.row("INSERT INTO groups VALUES (?, ?, ?)", entry.groups_id, entry.id, text)
         return entry.groups_id
 
     # Inside
@@ -243,13 +259,13 @@ class Registry:
     def _bind(self, roots: list[_Model]) -> None:
         """Give every model's parameters their names."""
         fresh: dict[str, set[int]] = {}  # names that want to be used, by how many parameters
-        named: list[tuple[_Model, str, torch.Tensor]] = []
+        named: list[tuple[_Model, str, nn.Parameter]] = []
         for model in roots:
             module = model.ref()
             if module is None:
                 continue
             for path, tensor in module.named_parameters(remove_duplicate=False):
-                if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+                if is_lazy(tensor):
                     self.dirty = True
                     continue
                 named.append((model, path, tensor))
@@ -320,12 +336,18 @@ class Registry:
         self._optimizer_by_id[id(optimizer)] = entry
         chain = self._made_at.get(id(optimizer), -1)
         self._writer.row(
-            "INSERT INTO optimizer VALUES (?, ?, ?, ?, ?, ?)", entry.id, name, class_name, None, self.next_event(), chain
+            "INSERT INTO optimizer VALUES (?, ?, ?, ?, ?, ?)",
+            entry.id,
+            name,
+            class_name,
+            None,
+            self.next_event(),
+            chain,
         )
         return entry
 
     def _join(
-        self, entry: TrackedOptimizer, optimizer: Optimizer, members: tuple[tuple[int, ...], ...], frame: FrameType | None
+        self, entry: TrackedOptimizer, optimizer: Optimizer, members: list[tuple[int, ...]], frame: FrameType | None
     ) -> None:
         tensors = [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, torch.Tensor)]
         self.add_bare((t for t in tensors if t.is_leaf), frame, entry.name)
@@ -344,7 +366,9 @@ def plain(value: Any) -> Any:
     return value if type(value) in _IMMUTABLE else repr(value)
 
 
-def model_items(model: nn.Module | Mapping[str, nn.Module] | Iterable[nn.Module] | None) -> list[tuple[str | None, nn.Module]]:
+def model_items(
+    model: nn.Module | Mapping[str, nn.Module] | Iterable[nn.Module] | None,
+) -> list[tuple[str | None, nn.Module]]:
     """What the user may pass as `model=`: one, several, or several by name."""
     if model is None:
         return []

@@ -25,6 +25,7 @@ from optrace.trace.format import APPLICATION_ID, INDEX_FILE
 F = TypeVar("F", bound=Callable[..., Any])
 
 _current: record | None = None
+_expected: record | None = None
 
 
 class record:
@@ -69,6 +70,7 @@ class record:
         self._recorder: Any = None
         self._patches: Any = None
         self._base: FrameType | None = None
+        self._sources: dict[str, str] = {}
         self._pid = 0
 
     # Ways to use it
@@ -90,10 +92,16 @@ class record:
     def start(self) -> record:
         """Begin recording."""
         global _current
-        if _current is not None:
-            raise RecordingError(
-                f"already recording into {_current.path}; stop that recording before starting one into {self.path}"
+        holder = _current or _expected
+        if holder is not None and holder is not self:
+            remedy = (
+                f"run this script with plain python to record into {self.path}"
+                if holder is _expected
+                else f"stop that recording before starting one into {self.path}"
             )
+            raise RecordingError(f"already recording into {holder.path}; {remedy}")
+        if _current is self:
+            raise RecordingError(f"already recording into {self.path}; it was started before")
         claim(self.path, self._overwrite)
         _current = self
         self.failure = None
@@ -118,6 +126,23 @@ class record:
             return  # a forked child: the trace is its parent's
         self._remove()
 
+    # For `optrace run`
+
+    def expect(self, sources: Mapping[str, str]) -> None:
+        """Nobody else may record before this one starts. `sources` are texts that lie in no file."""
+        global _expected
+        _expected = self
+        self._sources = dict(sources)
+
+    def start_below(self, base: FrameType) -> None:
+        """Begin recording, or say why not; `base` and the frames that called it are no part of the user's program."""
+        self._base = base
+        try:
+            self.start()
+        except (RecordingError, OSError) as error:
+            self.failure = str(error) if isinstance(error, RecordingError) else reason(error)
+            self._report(f"cannot record, the training goes on: {self.failure}")
+
     # What came of it
 
     @property
@@ -126,7 +151,13 @@ class record:
         return self._recorder.events if self._recorder is not None else 0
 
     @property
+    def iterations(self) -> int:
+        """Iterations begun so far."""
+        return self._recorder.iteration + 1 if self.events else 0
+
+    @property
     def active(self) -> bool:
+        """Whether events are being recorded."""
         return self._recorder is not None and self._recorder.active
 
     def mark(self, detail: dict[str, Any], frame: FrameType) -> None:
@@ -166,6 +197,8 @@ class record:
                 several = isinstance(optimizers, Iterable)
                 for optimizer in optimizers if several else [optimizers]:
                     recorder.registry.saw_optimizer(optimizer)
+            for file, text in self._sources.items():
+                writer.row("INSERT OR IGNORE INTO source VALUES (?, ?)", file, text)
             recorder.registry.follow()
         patches.on_undo(recorder.registry.unfollow)
         calls.install(recorder, patches)
@@ -210,13 +243,19 @@ def current() -> record | None:
 
 def claim(path: Path, overwrite: bool) -> None:
     """Make way for a new trace. Never removes anything but a trace, and that only when told to."""
+    check_claim(path, overwrite)
+    if os.path.lexists(path):
+        shutil.rmtree(path)
+
+
+def check_claim(path: Path, overwrite: bool) -> None:
+    """Whether a new trace may take the path; touches nothing. Raises `RecordingError` where it may not."""
     if not os.path.lexists(path):
         return
     if not overwrite:
         raise RecordingError(f"{path} exists; choose another name, or say -f (overwrite=True) to replace it")
     if not is_trace(path):
         raise RecordingError(f"{path} is not a trace, so it is not replaced; choose another name")
-    shutil.rmtree(path)
 
 
 def is_trace(path: Path) -> bool:
@@ -264,12 +303,12 @@ def describe(torch: Any) -> dict[str, Any]:
 
 def _forget_in_child() -> None:
     """A forked child records nothing: the trace and its writer thread are the parent's."""
-    global _current
+    global _current, _expected
     if _current is not None and _current._recorder is not None:
         _current._recorder.active = False
         if _current._patches is not None:
             _current._patches.undo()
-    _current = None
+    _current = _expected = None
 
 
 if hasattr(os, "register_at_fork"):

@@ -64,7 +64,7 @@ class CallSites:
     def is_ours(self, code: CodeType) -> bool:
         """Whether a frame belongs to torch or to optrace."""
         name = code.co_filename
-        if name.startswith(self._torch) or name.startswith("<frozen "):
+        if name.startswith((self._torch, "<frozen ")):
             return True
         return name.startswith(_OWN) and not name.startswith(_DEMOS)
 

@@ -126,9 +126,8 @@ class Frame:
             if length:
                 offset += -offset % ALIGNMENT
             dtype, shape = (form.text, form.shape) if form is not None else ("", ())
-            described.append(
-                [slot.parameter, slot.kind, slot.optimizer, op, storage, int(before), dtype, list(shape), offset, length]
-            )
+            whose = [slot.parameter, slot.kind, slot.optimizer]
+            described.append([*whose, op, storage, int(before), dtype, list(shape), offset, length])
             offset += length
         return described
 
@@ -209,7 +208,7 @@ class Watch:
                 self.unreadable.setdefault(entry.name, str(why))
             if slot.pointer != pointer:
                 moved = True
-        if moved or self._quick is None:
+        if moved or self._quick is None or self._quick.tracked is not self._registry.tracked:
             self._prepare(self._registry.tracked)
         elif changes:
             self._quick.seen()

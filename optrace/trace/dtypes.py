@@ -10,16 +10,10 @@ import numpy as np
 
 from optrace.errors import DamagedError
 
-_NUMPY = {
-    name: name
-    for name in (
-        "float64 float32 float16 complex128 complex64 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool".split()
-    )
+_NUMPY = frozenset({"float64", "float32", "float16", "complex128", "complex64", "bool"}) | {
+    f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
-_ML = {
-    name: name
-    for name in ("bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu")
-}
+_ML = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"})
 
 
 @cache
@@ -28,7 +22,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name in _NUMPY:
         return np.dtype(name).newbyteorder("<")
     if name in _ML:
-        return np.dtype(getattr(ml_dtypes, name))
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+        return found
     return np.dtype(np.uint8)
 
 
@@ -61,7 +56,8 @@ def decode_sparse(
         if per and len(data) % per == 0:
             count = len(data) // per
             indices = np.frombuffer(data, np.int64, count=sparse * count).reshape(sparse, count)
-            if all(not count or (0 <= indices[d].min() and indices[d].max() < shape[d]) for d in range(sparse)):
+            bounds = np.array(shape[:sparse])[:, None]
+            if not count or bool(np.all((indices >= 0) & (indices < bounds))):
                 values = decode(memoryview(data)[sparse * count * 8 :], dtype, (count, *dense))
                 return indices, values
     raise DamagedError(f"a sparse {dtype} value of shape {shape} does not fit its {len(data)} bytes")

@@ -64,7 +64,8 @@ class Events(Sequence[Event]):
             first = stop
 
     def _make(self, seq: int, record: tuple[Any, ...], detail: Mapping[str, Any]) -> Event:
-        kind, depth, flags, thread, iteration, index, time, duration, stack, optimizer, groups, effect, offset, loss, live = record
+        kind, depth, flags, thread, iteration, index, time, duration, stack, *rest = record
+        optimizer, groups, effect, offset, loss, live = rest
         trace = self._trace
         site, sites = trace.stack(stack)
         try:

@@ -17,7 +17,7 @@ class Position(NamedTuple):
     """Where an event stands: its iteration and its place in it, printed `3:1`."""
 
     iteration: int
-    index: int
+    index: int  # type: ignore[assignment]  # the field's name, over tuple.index
 
     def __str__(self) -> str:
         return f"{self.iteration}:{self.index}"

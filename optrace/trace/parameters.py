@@ -23,14 +23,21 @@ class Parameters(Mapping[str, Parameter]):
             names.setdefault(binding.parameter, []).append(binding.name)
         try:
             for number, name, shape, dtype, device, requires_grad, bare, first in rows:
-                others = [other for other in names.get(number, []) if other != name]
                 bound = names.get(number, [])
-                all_names = tuple(dict.fromkeys(bound if bound and name not in bound else [name, *others]))
-                if name not in all_names:
-                    all_names = (name, *(n for n in all_names if not name.endswith(f".{n}") and not name.startswith(f"{n}#")))
+                # Where another parameter has the module's own name, the unique one stands for it.
+                own = {n for n in bound if name.endswith(f".{n}") or name.startswith(f"{n}#")}
+                all_names = (name, *dict.fromkeys(n for n in bound if n != name and n not in own))
                 lengths = tuple(int(length) for length in shape.split(",") if length)
                 parameter = Parameter(
-                    int(number), str(name), all_names, lengths, str(dtype), str(device), bool(requires_grad), int(first), bool(bare)
+                    int(number),
+                    str(name),
+                    all_names,
+                    lengths,
+                    str(dtype),
+                    str(device),
+                    bool(requires_grad),
+                    int(first),
+                    bool(bare),
                 )
                 self._by_name[parameter.name] = self._by_id[parameter.id] = parameter
                 for alias in all_names:

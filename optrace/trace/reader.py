@@ -21,14 +21,12 @@ from optrace.trace.dtypes import decode, decode_sparse, densify, numpy_dtype
 from optrace.trace.events import Events, Iterations
 from optrace.trace.format import STATISTICS, Flag, Op, Storage
 from optrace.trace.index import Index
-from optrace.trace.model import Binding, Change, Effect, Event, Model, Optimizer, Parameter, ParamGroup, Position, Site
+from optrace.trace.model import Binding, Change, Effect, Event, Model, Optimizer, Parameter, ParamGroup, Site
 from optrace.trace.parameters import Parameters
 from optrace.trace.writes import Writes
 
 if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
-
-At = "str | tuple[int, int] | Position | Event | int | None"
 
 
 class Sample(NamedTuple):
@@ -194,10 +192,9 @@ class Trace:
             return int(at) % count
         iteration, index = _parse_position(at)
         bounds = self.iterations.bounds(iteration)
-        if not 0 <= index < bounds[1] - bounds[0]:
-            raise LookupFailed(
-                f"there is no event {iteration}:{index}; iteration {iteration} ends at {iteration}:{bounds[1] - bounds[0] - 1}"
-            )
+        last = bounds[1] - bounds[0] - 1
+        if not 0 <= index <= last:
+            raise LookupFailed(f"there is no event {iteration}:{index}; its iteration ends at {iteration}:{last}")
         return bounds[0] + index
 
     # What an event changed
@@ -238,9 +235,8 @@ class Trace:
 
     def all_groups(self, optimizer: Optimizer) -> list[int]:
         """Ids of every version of an optimizer's param groups, in order; the first is how it was first seen."""
-        return [
-            int(i) for (i,) in self._index.rows("SELECT id FROM groups WHERE optimizer = ? ORDER BY id", (optimizer.id,))
-        ]
+        rows = self._index.rows("SELECT id FROM groups WHERE optimizer = ? ORDER BY id", (optimizer.id,))
+        return [int(number) for (number,) in rows]
 
     # Values
 
@@ -323,7 +319,12 @@ class Trace:
         return self._writes.snapshot(self.seq(at))
 
     def statistics(
-        self, parameter: str | Parameter, kind: str = "param", statistic: str = "norm", start: int = 0, stop: int | None = None
+        self,
+        parameter: str | Parameter,
+        kind: str = "param",
+        statistic: str = "norm",
+        start: int = 0,
+        stop: int | None = None,
     ) -> tuple[Array, Array]:
         """A statistic of a value over the run: event numbers that wrote it, and the statistic after each.
 

@@ -26,12 +26,12 @@ def statistic_of_rows(rows: Array, name: str) -> Array:
     """One statistic of each row [n, elements] → [n] float64; nan for the mean, min, max of no elements."""
     work = np.abs(rows.astype(np.complex128)) if np.iscomplexobj(rows) else rows.astype(np.float64)
     if name == "zeros":
-        return np.count_nonzero(work == 0, axis=1).astype(np.float64)
+        return np.asarray(np.count_nonzero(work == 0, axis=1), np.float64)
     if name == "nonfinite":
-        return np.count_nonzero(~np.isfinite(work), axis=1).astype(np.float64)
+        return np.asarray(np.count_nonzero(~np.isfinite(work), axis=1), np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         if name == "norm":
-            return np.sqrt(np.einsum("ij,ij->i", work, work))
+            return np.asarray(np.sqrt(np.einsum("ij,ij->i", work, work)))
         if work.shape[1] == 0:
             return np.full(len(work), np.nan)
         found: Array = getattr(work, name)(axis=1)

@@ -9,6 +9,7 @@ own program sets them up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -299,7 +300,5 @@ class TraceWriter:
 
     def _keep_what_is_whole(self) -> None:
         """After a failure: what was committed stays readable, with nothing left to recover."""
-        try:
+        with contextlib.suppress(sqlite3.Error):
             self._close_index()
-        except sqlite3.Error:
-            pass

@@ -113,7 +113,9 @@ class Writes:
         starts = np.flatnonzero(np.diff(grouped, prepend=np.int32(-2)))
         ends = np.append(starts[1:], len(grouped))
         self._occurrences = {
-            int(grouped[start]): order[start:end] for start, end in zip(starts, ends, strict=True) if grouped[start] >= 0
+            int(grouped[start]): order[start:end]
+            for start, end in zip(starts, ends, strict=True)
+            if grouped[start] >= 0
         }
         for number in trace.effect_ids(self._last_effect):
             self._last_effect = number
