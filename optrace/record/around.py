@@ -31,8 +31,8 @@ def install(recorder: Recorder, patches: Patches) -> None:
     around = Around(recorder, patches)
     patches.function(clip_grad.clip_grad_norm_, around.clip_norm)
     patches.function(clip_grad.clip_grad_value_, around.clip_value)
-    if hasattr(clip_grad, "clip_grads_with_norm_"):
-        patches.function(clip_grad.clip_grads_with_norm_, around.clip_with_norm)
+    if hasattr(nn.utils, "clip_grads_with_norm_"):
+        patches.function(nn.utils.clip_grads_with_norm_, around.clip_with_norm)
     for cls in subclasses(LRScheduler):
         patches.method(cls, "step", around.scheduler_step)
     patches.method(LRScheduler, "__init__", around.scheduler_init)

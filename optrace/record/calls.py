@@ -199,7 +199,7 @@ class LoopCalls:
                 assert entry is not None
                 plan = entry.plan
                 changes: list[Change] = recorder.watch.parameters(plan)
-                changes += recorder.watch.gradients(plan, deposit=False, deep=False)
+                changes += recorder.watch.gradients(plan, deposit=False, deep=_writes_gradients(optimizer))
                 aliases: list[Slot] = []
                 changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases)
                 if aliases:
@@ -249,6 +249,11 @@ def _is_running(frame_id: int, frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+def _writes_gradients(optimizer: Optimizer) -> bool:
+    """Whether a step may change gradients without torch counting it: by unscaling them, or in code that is not torch's."""
+    return getattr(optimizer, "grad_scale", None) is not None or not type(optimizer).__module__.startswith("torch.optim.")
 
 
 def _loss_scale(roots: list[torch.Tensor]) -> Any:
