@@ -1,0 +1,167 @@
+"""`optrace info`."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.text import clipped_left, count, printable, shape, short_path, table
+
+if TYPE_CHECKING:
+    from optrace.trace.model import Optimizer, ParamGroup
+    from optrace.trace.reader import Trace
+
+
+class Info(Command):
+    """Print what a trace is.
+
+    The script, versions, devices, optimizers with their param groups, parameters,
+    events of each kind, sizes, how long it ran and whether it was recorded to its end.
+    """
+
+    name = "info"
+
+    def prepare_parser(self, parser: argparse.ArgumentParser) -> None:
+        add_trace(parser)
+        parser.add_argument("--json", action="store_true", help="one object, for programs")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        with open_trace(arguments.trace) as trace:
+            if arguments.json:
+                from optrace.cli.asjson import dumps
+
+                print(dumps(info_object(trace), indent=2))
+            else:
+                for line in _lines(trace):
+                    print(line)
+        return ExitCode.SUCCESS
+
+
+def info_object(trace: Trace) -> dict[str, Any]:
+    """Everything `optrace info` knows, for programs."""
+    meta = trace.meta
+    return {
+        "trace": str(trace.path),
+        "command": meta.get("argv"),
+        "folder": meta.get("cwd"),
+        "began": meta.get("began"),
+        "seconds": _seconds(trace),
+        "complete": trace.complete,
+        "failure": meta.get("failure"),
+        "versions": {name: meta.get(name) for name in ("optrace", "torch", "python")},
+        "platform": meta.get("platform"),
+        "devices": _devices(trace),
+        "bytes": trace.size(),
+        "events": len(trace.events),
+        "iterations": len(trace.iterations),
+        "kinds": _kinds(trace),
+        "optimizers": [
+            {
+                "name": optimizer.name,
+                "class": optimizer.class_name,
+                "variable": optimizer.variable,
+                "groups": [
+                    {"parameters": [trace.parameters.by_id(p).name for p in group.parameters], "hyper": group.hyper}
+                    for group in _groups(trace, optimizer)
+                ],
+            }
+            for optimizer in trace.optimizers
+        ],
+        "parameters": [
+            {
+                "name": parameter.name,
+                "names": list(parameter.names),
+                "shape": list(parameter.shape),
+                "dtype": parameter.dtype,
+                "device": parameter.device,
+                "requires_grad": parameter.requires_grad,
+            }
+            for parameter in trace.parameters.values()
+        ],
+    }
+
+
+def _lines(trace: Trace) -> list[str]:
+    from optrace.cli.eventview import settings
+    from optrace.record.size import format_size
+
+    meta = trace.meta
+    kinds = ", ".join(f"{amount:,} {kind}" for kind, amount in _kinds(trace).items())
+    seconds = _seconds(trace)
+    facts = [
+        ["command", _command(meta.get("argv"))],
+        ["folder", printable(meta.get("cwd", "?"))],
+        ["recorded", f"{_when(meta.get('began'))}, {'?' if seconds is None else f'{seconds:.1f}'} s"],
+        ["state", _state(trace)],
+        ["versions", ", ".join(f"{name} {printable(meta.get(name, '?'))}" for name in ("optrace", "torch", "python"))],
+        ["platform", printable(meta.get("platform", "?"))],
+        ["devices", ", ".join(map(printable, _devices(trace)))],
+        ["size", format_size(trace.size())],
+        ["iterations", f"{len(trace.iterations):,}"],
+        ["events", f"{len(trace.events):,}" + (f": {kinds}" if kinds else "")],
+    ]
+    lines = [printable(trace.path), *table(facts), "", f"{count(len(trace.optimizers), 'optimizer')}"]
+    for optimizer in trace.optimizers:
+        variable = f" {printable(optimizer.variable)}" if optimizer.variable else ""
+        site = optimizer.site
+        made = f", made at {short_path(site.file, meta.get('cwd'))}:{site.line}" if site else ""
+        lines.append(f"  {printable(optimizer.name)}{variable}{made}")
+        for place, group in enumerate(_groups(trace, optimizer)):
+            lines.append(f"    group {place}: {count(len(group.parameters), 'parameter')}, {settings(group.hyper)}")
+    total = sum(parameter.numel for parameter in trace.parameters.values())
+    lines += ["", f"{count(len(trace.parameters), 'parameter')}, {count(total, 'element')}"]
+    rows = [
+        [clipped_left(printable(p.name), 40), shape(p.shape), p.dtype, p.device, "" if p.requires_grad else "frozen"]
+        for p in trace.parameters.values()
+    ]
+    return [*lines, *table(rows, indent="  ")]
+
+
+def _kinds(trace: Trace) -> dict[str, int]:
+    import numpy as np
+
+    from optrace.trace.format import KINDS
+
+    counts = np.bincount(trace.column("kind"), minlength=len(KINDS)).tolist()
+    return {kind: amount for kind, amount in zip(KINDS, counts, strict=False) if amount}
+
+
+def _groups(trace: Trace, optimizer: Optimizer) -> tuple[ParamGroup, ...]:
+    """The param groups as they were last seen."""
+    versions = trace.all_groups(optimizer)
+    return trace.groups_by_id(versions[-1]) if versions else ()
+
+
+def _devices(trace: Trace) -> list[str]:
+    """Where the parameters were, and what is known of those devices."""
+    return list(dict.fromkeys([*(p.device for p in trace.parameters.values()), *trace.meta.get("devices", [])]))
+
+
+def _seconds(trace: Trace) -> float | None:
+    began, ended = trace.meta.get("began"), trace.meta.get("ended")
+    if isinstance(began, (int, float)) and isinstance(ended, (int, float)):
+        return float(ended - began)
+    return trace.events[-1].time if trace.events else None
+
+
+def _state(trace: Trace) -> str:
+    failure = trace.meta.get("failure")
+    if failure:
+        return f"incomplete: {printable(failure)}"
+    return "complete" if trace.complete else "incomplete: still being recorded, or its process was killed"
+
+
+def _command(argv: Any) -> str:
+    return printable(shlex.join(map(str, argv))) if isinstance(argv, list) else "?"
+
+
+def _when(began: Any) -> str:
+    if not isinstance(began, (int, float)):
+        return "?"
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(began))
+    except (OverflowError, ValueError, OSError):
+        return "?"

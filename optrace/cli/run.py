@@ -1,0 +1,127 @@
+"""`optrace run`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optrace.cli.command import Command, ExitCode
+from optrace.cli.text import count, printable, tell
+from optrace.errors import OptraceError
+
+if TYPE_CHECKING:
+    from optrace.record.launch import Launch, Outcome
+
+USAGE = """optrace run [-o PATH] [-f] [-q] [--budget SIZE] [--ignore CODES] script.py [ARGUMENT ...]
+       optrace run [OPTION ...] -m package.module [ARGUMENT ...]
+       optrace run [OPTION ...] -c CODE [ARGUMENT ...]"""
+
+
+class Run(Command):
+    """Run a training script and record it.
+
+    The script runs as python would run it: the same arguments, environment, output
+    and exit code. What its loop does to every parameter, gradient and optimizer
+    state goes into a trace named after it (train.py -> train.optrace). At its end
+    a summary and the findings of `optrace check` are printed on stderr.
+    """
+
+    name = "run"
+    own_errors = False
+
+    def prepare_parser(self, parser: argparse.ArgumentParser) -> None:
+        parser.usage = USAGE
+        parser.add_argument("-o", "--output", metavar="PATH", help="where to put the trace")
+        parser.add_argument("-f", "--force", action="store_true", help="replace a trace that exists")
+        parser.add_argument("-q", "--quiet", action="store_true", help="leave out the summary and the findings")
+        parser.add_argument("--budget", metavar="SIZE", help="how large the trace may grow (default: 2GiB)")
+        parser.add_argument("--ignore", metavar="CODES", default="", help="findings to leave out: OT101,OT405")
+        parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a module, as python -m does")
+        parser.add_argument("-c", dest="code", nargs=argparse.REMAINDER, help="run the code given, as python -c does")
+        parser.add_argument("script", nargs=argparse.REMAINDER, help="the script and its arguments")
+
+    def run(self, arguments: argparse.Namespace) -> int:
+        from optrace.cli.main import guarded
+
+        prepared: list[Launch] = []
+        failed = guarded(self._prepare, arguments, prepared)
+        if not prepared:
+            return failed
+        prepared[0].run()  # whatever this raises is the script's
+        return ExitCode.SUCCESS
+
+    def _prepare(self, arguments: argparse.Namespace, prepared: list[Launch]) -> int:
+        from optrace.record.launch import Launch
+        from optrace.record.program import Code, Module, Program, program
+        from optrace.record.session import check_claim
+        from optrace.record.size import DEFAULT_BUDGET, parse_size
+
+        budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
+        rest: list[str] = arguments.script
+        if rest[:1] == ["--"]:
+            rest = rest[1:]
+        chosen: Program
+        if arguments.module:
+            module, *own = arguments.module
+            chosen = Module(module, own + rest)
+        elif arguments.code:
+            code, *own = arguments.code
+            chosen = Code(code, own + rest)
+        elif rest:
+            chosen = program(rest[0], rest[1:])
+        else:
+            raise OptraceError("nothing to run; name a script, or -m a module, or -c code; see optrace run --help")
+        path = Path(arguments.output or f"{chosen.name}.optrace")
+        check_claim(path, arguments.force)
+        ignored = arguments.ignore
+
+        def ended(outcome: Outcome) -> None:
+            _tell_outcome(outcome, arguments.quiet, ignored)
+
+        prepared.append(Launch(chosen, path, budget=budget, overwrite=arguments.force, ended=ended))
+        return ExitCode.SUCCESS
+
+
+def _tell_outcome(outcome: Outcome, quiet: bool, ignored: str) -> None:
+    """The last thing of all: what was recorded, and what is wrong with it. Never changes how the script ends."""
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+        if not outcome.started:
+            tell("nothing was recorded: the script never imported torch")
+        elif not quiet and outcome.events and os.path.isdir(outcome.path):
+            _summarise(outcome, ignored)
+        elif not quiet and outcome.failure is None:
+            tell(f"nothing was recorded: the script trained nothing; {printable(outcome.path)} is empty")
+    except Exception as error:
+        tell(f"cannot say what was recorded: {printable(error)}")
+    except KeyboardInterrupt:
+        return
+
+
+def _summarise(outcome: Outcome, ignored: str) -> None:
+    from optrace.cli.command import open_trace
+    from optrace.record.size import format_size
+
+    name = printable(outcome.path)
+    with open_trace(str(outcome.path)) as trace:
+        facts = [
+            count(len(trace.events), "event"),
+            count(len(trace.iterations), "iteration"),
+            count(len(trace.parameters), "parameter"),
+            format_size(trace.size()),
+        ]
+        tell(f"{', '.join(facts)} in {name}")
+        if outcome.failure is not None:
+            tell(f"the trace is incomplete: {printable(outcome.failure)}")
+        tell(f"look at it with: optrace view {_quoted(outcome.path)}  or: optrace show {_quoted(outcome.path)}")
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return printable(shlex.quote(str(path)))

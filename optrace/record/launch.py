@@ -1,0 +1,87 @@
+"""`optrace run`: running somebody's unchanged program under the recorder, as python would run it.
+
+Whatever ends the program (an exception, `sys.exit`, Ctrl-C) goes on to the interpreter itself,
+which shows it, joins the threads, runs the exit handlers and sets the exit code. Recording ends
+as the last exit handler of all, because it is registered first.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from optrace.record import tracebacks
+from optrace.record.importing import AfterImport
+from optrace.record.program import Program
+from optrace.record.session import record
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a recording."""
+
+    path: Path
+    started: bool
+    """Whether torch was ever imported, and a trace begun."""
+    failure: str | None
+    events: int
+    iterations: int
+
+
+class Launch:
+    """One program to be run and recorded into `path`; `ended` is told what came of it, at the very end."""
+
+    def __init__(
+        self, program: Program, path: Path, *, budget: int | str, overwrite: bool, ended: Callable[[Outcome], None]
+    ) -> None:
+        command = program.command
+        self._program = program
+        self._path = path
+        self._ended = ended
+        self._pid = os.getpid()
+        self._base: FrameType | None = None
+        self._started = False
+        self._recording = record(
+            os.path.abspath(path),
+            budget=budget,
+            overwrite=overwrite,
+            meta={"argv": command, "cwd": os.getcwd(), "launched": time.time()},
+        )
+
+    def run(self) -> None:
+        """Run the program. Raises whatever it raises; returns when it came to its end."""
+        self._program.prepare()
+        self._recording.expect(self._program.sources)
+        atexit.register(self._finish)
+        tracebacks.install()
+        self._base = sys._getframe()
+        try:
+            AfterImport("torch", self._start).install()
+            self._program.execute()
+        except BaseException as error:
+            tracebacks.show_without_ours(error)
+            raise
+
+    def _start(self) -> None:
+        """torch is there: record from here on. Never disturbs the import."""
+        if os.getpid() != self._pid or self._base is None:
+            return  # a forked child
+        self._started = True
+        self._recording.start_below(tracebacks.innermost_of_launch(self._base))
+        # Ended by `_finish` alone, after every exit handler of the program.
+        atexit.unregister(self._recording.stop)
+
+    def _finish(self) -> None:
+        if os.getpid() != self._pid:
+            return
+        recording = self._recording
+        recording.stop()
+        self._ended(
+            Outcome(self._path, self._started, recording.failure, recording.events, recording.iterations)
+        )
