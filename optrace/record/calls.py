@@ -252,8 +252,10 @@ def _is_running(frame_id: int, frame: FrameType | None) -> bool:
 
 
 def _writes_gradients(optimizer: Optimizer) -> bool:
-    """Whether a step may change gradients without torch counting it: by unscaling them, or in code that is not torch's."""
-    return getattr(optimizer, "grad_scale", None) is not None or not type(optimizer).__module__.startswith("torch.optim.")
+    """Whether a step may change gradients uncounted by torch: it unscales them, or is not torch's own code."""
+    if getattr(optimizer, "grad_scale", None) is not None:
+        return True
+    return not type(optimizer).__module__.startswith("torch.optim.")
 
 
 def _loss_scale(roots: list[torch.Tensor]) -> Any:
