@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["OptraceError", "__version__", "load", "log", "mark", "record"]
+__all__ = ["Finding", "OptraceError", "__version__", "check", "load", "log", "mark", "record"]
 
 if TYPE_CHECKING:
+    from optrace.checks.check import check
+    from optrace.checks.finding import Finding
     from optrace.errors import OptraceError
     from optrace.record.session import record
     from optrace.trace.reader import load
 
 _LAZY = {
+    "Finding": "optrace.checks.finding",
     "OptraceError": "optrace.errors",
+    "check": "optrace.checks.check",
     "load": "optrace.trace.reader",
     "record": "optrace.record.session",
 }

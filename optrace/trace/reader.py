@@ -26,6 +26,8 @@ from optrace.trace.parameters import Parameters
 from optrace.trace.writes import Writes
 
 if TYPE_CHECKING:
+    from optrace.checks.finding import Finding
+
     Array = np.ndarray[Any, Any]
 
 
@@ -114,6 +116,13 @@ class Trace:
         """The text of each source file that the run's call sites lie in, by path."""
         return {str(file): str(text) for file, text in self._index.rows("SELECT file, text FROM source")}
 
+    @cached_property
+    def findings(self) -> tuple[Finding, ...]:
+        """What is wrong with the loop, worst first: `optrace.check` of this trace."""
+        from optrace.checks.check import check
+
+        return tuple(check(self))
+
     @property
     def marks(self) -> list[Event]:
         """The user's own marks and logged numbers."""
@@ -131,6 +140,7 @@ class Trace:
             return 0
         self.meta = self._read_meta()
         self.__dict__.pop("sources", None)
+        self.__dict__.pop("findings", None)
         self._read_sites()
         self.bindings = [Binding(*row) for row in rows("SELECT parameter, name, model, event FROM binding ORDER BY id")]
         self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings)
@@ -237,6 +247,12 @@ class Trace:
         """Ids of every version of an optimizer's param groups, in order; the first is how it was first seen."""
         rows = self._index.rows("SELECT id FROM groups WHERE optimizer = ? ORDER BY id", (optimizer.id,))
         return [int(number) for (number,) in rows]
+
+    def group_rows(self, beyond: int, limit: int) -> list[tuple[int, int, str]]:
+        """Up to `limit` versions of param groups with ids above `beyond`: id, optimizer, and their JSON text."""
+        query = "SELECT id, optimizer, value FROM groups WHERE id > ? ORDER BY id LIMIT ?"
+        rows = self._index.rows(query, (beyond, limit))
+        return [(int(number), int(optimizer), str(text)) for number, optimizer, text in rows]
 
     # Values
 

@@ -1,0 +1,143 @@
+"""What rules are given: the run they look at, and its events piece by piece."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from optrace.checks.finding import Finding, Severity
+from optrace.ledger.cohorts import Cohorts
+from optrace.ledger.flow import Flow, Flows
+from optrace.ledger.view import View, views
+from optrace.trace.model import Event, Optimizer, Parameter, Site
+
+if TYPE_CHECKING:
+    from optrace.checks.rule import Rule
+    from optrace.trace.reader import Trace
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some of the events, in order. Made once and shared by all rules."""
+
+    view: View
+    """The events as columns."""
+    flows: tuple[Flow, ...]
+    """The accounts of the cohorts of parameters that these events touch."""
+
+
+class Run:
+    """What all rules share: the trace, its cohorts, and the words for things in messages."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.count = len(trace.records)
+        """How many events are looked at."""
+        self.cohorts = Cohorts(trace)
+        self.flows = Flows(self.cohorts)
+        """The accounts; after the last piece `flows.carry` says how they ended."""
+
+    def pieces(self) -> Iterator[Piece]:
+        """The whole run, once."""
+        for view in views(self.trace, stop=self.count):
+            yield Piece(view, self.flows.advance(view))
+
+    # Looking things up
+
+    def parameter(self, number: int) -> Parameter:
+        return self.trace.parameters.by_id(number)
+
+    def optimizer(self, number: int) -> Optimizer:
+        return self.trace.optimizers[number]
+
+    @cached_property
+    def ended_well(self) -> bool:
+        """The recording was closed in good order, and the last call of the loop did not raise."""
+        return self.trace.complete and self.count > 0 and not self.event(self.count - 1).failed
+
+    def event(self, seq: int) -> Event:
+        return self.trace.events[int(seq)]
+
+    def site(self, seq: int) -> Site | None:
+        """The user's line of an event."""
+        return self.event(seq).site
+
+    def stack_site(self, stack: int) -> Site | None:
+        """The user's line of a chain of calls (the `stack` column)."""
+        return self.trace.stack(int(stack))[0]
+
+    # Words
+
+    def called(self, optimizer: int) -> str:
+        """What the user calls an optimizer: its variable, else its class."""
+        known = self.optimizer(optimizer)
+        return known.variable or known.name
+
+    def names(self, parameters: Iterable[int]) -> tuple[str, ...]:
+        """Unique names, in the order the parameters were first seen."""
+        return tuple(self.parameter(number).name for number in sorted(parameters))
+
+    @staticmethod
+    def line(site: Site | None, beside: Site | None = None) -> str:
+        """`line 12`, or `other.py:12` where it is in another file than `beside`."""
+        if site is None:
+            return "an unknown line"
+        if beside is None or site.file == beside.file:
+            return f"line {site.line}"
+        return f"{os.path.basename(site.file)}:{site.line}"
+
+    # Findings
+
+    def finding(
+        self,
+        rule: Rule,
+        *,
+        message: str,
+        fix: str,
+        seq: int | None = None,
+        site: Site | None = None,
+        count: int = 1,
+        last: int | None = None,
+        severity: Severity | None = None,
+        parameters: Iterable[int] = (),
+        optimizers: Iterable[int] = (),
+        evidence: Mapping[str, Any] | None = None,
+    ) -> Finding:
+        """A finding of a rule. `seq` is the first event that shows it, `last` the last; the line is that of
+        `site`, or of the first event."""
+        event = self.event(seq) if seq is not None and self.count else None
+        if site is None and event is not None:
+            site = event.site
+        first = event.seq if event is not None else 0
+        return Finding(
+            code=rule.code,
+            name=rule.name,
+            severity=severity or rule.severity,
+            message=message,
+            fix=fix,
+            file=site.file if site else None,
+            line=site.line if site else None,
+            function=site.function if site else None,
+            position=str(event.position) if event is not None else None,
+            count=int(count),
+            parameters=self.names(parameters),
+            evidence={key: _plain(value) for key, value in (evidence or {}).items()},
+            optimizers=tuple(sorted({int(o) for o in optimizers})),
+            span=(first, int(last) if last is not None else first),
+        )
+
+
+def _plain(value: Any) -> Any:
+    """As JSON knows it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

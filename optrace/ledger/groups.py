@@ -1,0 +1,51 @@
+"""Which parameters an optimizer held at each step."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from optrace.trace.reader import Trace
+
+_BATCH = 8192
+_LIST = re.compile(r'"parameters": ?\[([^\]]*)\]')
+
+
+class Memberships:
+    """The distinct sets of parameters that param groups ever held.
+
+    A schedule makes a version of the groups per step; nearly all hold the same parameters.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.sets: list[frozenset[int]] = []
+        self.optimizer: list[int] = []
+        """Whose each set is."""
+        known: dict[tuple[int, tuple[str, ...]], int] = {}
+        numbers: list[np.ndarray[Any, Any]] = []
+        beyond = -1
+        while rows := trace.group_rows(beyond, _BATCH):
+            batch = np.empty(rows[-1][0] - beyond, np.int32)
+            batch.fill(-1)
+            for number, optimizer, text in rows:
+                key = (optimizer, tuple(_LIST.findall(text)))
+                found = known.get(key)
+                if found is None:
+                    found = known[key] = len(self.sets)
+                    self.sets.append(frozenset(p for group in trace.groups_by_id(number) for p in group.parameters))
+                    self.optimizer.append(optimizer)
+                batch[number - beyond - 1] = found
+            numbers.append(batch)
+            beyond = rows[-1][0]
+        self._of_version = np.concatenate([*numbers, np.full(1, -1, np.int32)])
+
+    def of(self, versions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Indices into `sets` of param-group versions (an event's `groups`); -1 for none."""
+        return self._of_version[np.where(versions < len(self._of_version) - 1, versions, -1)]
+
+    def held_by(self, optimizer: int) -> frozenset[int]:
+        """Every parameter the optimizer ever held."""
+        return frozenset().union(*(s for s, o in zip(self.sets, self.optimizer, strict=True) if o == optimizer))
