@@ -171,6 +171,8 @@ class Recorder:
             for stack in list(self._scopes.values()):
                 while stack:
                     self._close_stale(stack)
+            if self.events:  # what was done by hand after the last event
+                self._notice([], self._last_chain, deep=True)
 
     def _drop_stale(self, stack: list[Scope], frame: FrameType) -> None:
         """A step that raised has no post hook: it is over when its frame is no longer running."""
@@ -225,14 +227,14 @@ class Recorder:
             return
         cleared = [c for c in changes if c[1] is Op.CLEAR or c[1] is Op.ZERO]
         altered = [c for c in changes if c[1] is Op.CHANGE]
-        if cleared:
-            self.frame.add(cleared)
-            self._by_hand("zero_grad", chain)
-        if altered:
+        if altered:  # first, for whoever trains by hand uses the gradients and then clears them
             self.frame.add(altered)
             self._by_hand("mutation", chain)
             if not self._any_step and any(slot.kind == "param" for slot, _ in altered):
                 self._stepped = True  # a loop that trains by hand comes round like any other
+        if cleared:
+            self.frame.add(cleared)
+            self._by_hand("zero_grad", chain)
         first = [c for c in changes if c[1] is Op.INIT]
         if first:
             self.frame.add(first, before=True)
