@@ -9,12 +9,14 @@ detached contiguous copy. Version counters alone prove nothing (fused steps and 
 from __future__ import annotations
 
 import ctypes
+import struct
 from typing import Any, ClassVar
 
 import torch
 import xxhash
 from torch.nn.parameter import is_lazy
 
+SPARSE_DIMS = struct.Struct("<q")
 SMALL = 256  # bytes; below it, content is its own fingerprint
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 digest = xxhash.xxh3_64_intdigest
@@ -33,19 +35,19 @@ class Form:
     """How one value is laid out: dtype, shape, bytes. Interned: equal forms are one object."""
 
     __slots__ = ("_zero", "dtype", "nbytes", "odd", "shape", "sparse", "text")
-    _known: ClassVar[dict[tuple[torch.dtype, tuple[int, ...], int, bool], Form]] = {}
+    _known: ClassVar[dict[tuple[torch.dtype, tuple[int, ...], int, int], Form]] = {}
 
-    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: bool) -> None:
+    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int) -> None:
         self.dtype = dtype
         self.shape = shape
         self.nbytes = nbytes
-        self.sparse = sparse
-        self.odd = sparse or dtype.is_complex or not nbytes  # never read in place without a closer look
+        self.sparse = sparse  # how many dimensions are sparse
+        self.odd = bool(sparse) or dtype.is_complex or not nbytes  # never read in place without a closer look
         self.text = str(dtype).removeprefix("torch.")
         self._zero: Content | None = None
 
     @classmethod
-    def of(cls, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: bool = False) -> Form:
+    def of(cls, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int = 0) -> Form:
         key = (dtype, shape, nbytes, sparse)
         known = cls._known.get(key)
         if known is None:
@@ -54,9 +56,11 @@ class Form:
 
     @property
     def zero(self) -> Content:
-        """The fingerprint of a value whose every byte is zero."""
+        """The fingerprint of a value whose every byte is zero; of a sparse one without elements."""
         if self._zero is None:
-            if self.nbytes <= SMALL:
+            if self.sparse:
+                self._zero = SPARSE_DIMS.pack(self.sparse) if self.nbytes == SPARSE_DIMS.size else b""
+            elif self.nbytes <= SMALL:
                 self._zero = bytes(self.nbytes)
             else:
                 state = xxhash.xxh3_64()
@@ -199,7 +203,7 @@ def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
         raise Unreadable("not initialised")
     with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         shape = tuple(tensor.shape)
-        if tensor.layout is torch.sparse_coo:
+        if tensor.layout is torch.sparse_coo and tensor.sparse_dim():
             source = tensor.detach()
             parts = [source._indices(), source._values()]
         elif tensor.layout is torch.strided and not tensor.is_quantized:
@@ -213,8 +217,9 @@ def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
             raise Unreadable(f"it is a {type(tensor).__name__}")
         form = Form.of(copy.dtype, shape, copy.numel() * copy.element_size())
         return -1, view_at(copy.data_ptr(), form.nbytes), copy, form
-    data = b"".join(view_at(c.data_ptr(), c.numel() * c.element_size()).tobytes() for c in copies)
-    form = Form.of(copies[1].dtype, shape, len(data), sparse=True)
+    views = [view_at(c.data_ptr(), c.numel() * c.element_size()) for c in copies]
+    data = b"".join([SPARSE_DIMS.pack(source.sparse_dim()), *views])
+    form = Form.of(copies[1].dtype, shape, len(data), source.sparse_dim())
     return -1, memoryview(data), None, form
 
 

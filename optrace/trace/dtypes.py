@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -46,20 +47,18 @@ def decode_sparse(
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """A COO value: indices [sparse dims, nnz] and values [nnz, …], uncoalesced as they were.
 
-    How many dimensions are sparse follows from the length: all in the common case (an embedding's
-    gradient has one), so the fewest that fit are taken.
+    The bytes are the number of sparse dimensions (int64), the indices, the values.
     """
-    item = numpy_dtype(dtype).itemsize
-    for sparse in range(1, len(shape) + 1):
+    sparse = int.from_bytes(data[:8], "little", signed=True)
+    if len(data) >= 8 and 0 <= sparse <= len(shape):
         dense = shape[sparse:]
-        per = sparse * 8 + int(np.prod(dense, dtype=np.int64)) * item
-        if per and len(data) % per == 0:
-            count = len(data) // per
-            indices = np.frombuffer(data, np.int64, count=sparse * count).reshape(sparse, count)
-            bounds = np.array(shape[:sparse])[:, None]
-            if not count or bool(np.all((indices >= 0) & (indices < bounds))):
-                values = decode(memoryview(data)[sparse * count * 8 :], dtype, (count, *dense))
-                return indices, values
+        per = sparse * 8 + math.prod(dense) * numpy_dtype(dtype).itemsize
+        count, rest = divmod(len(data) - 8, per) if per else (0, len(data) - 8)
+        if not rest:
+            indices = np.frombuffer(data, np.int64, sparse * count, 8).reshape(sparse, count)
+            bounds = np.array(shape[:sparse], np.int64)[:, None]
+            if np.all((indices >= 0) & (indices < bounds)):
+                return indices, decode(memoryview(data)[8 + sparse * count * 8 :], dtype, (count, *dense))
     raise DamagedError(f"a sparse {dtype} value of shape {shape} does not fit its {len(data)} bytes")
 
 

@@ -65,7 +65,7 @@ class Storage(IntEnum):
     FULL = 1  # all its bytes
     ZEROS = 2  # not stored: every byte is zero
     SAMPLE = 3  # statistics and a fixed random sample of its elements
-    SPARSE = 4  # COO: int64 indices [dims, nnz], then values
+    SPARSE = 4  # COO: number of sparse dims (int64), int64 indices [dims, nnz], then values
     DROPPED = 5  # changed, but not stored: past the size budget
 
 
