@@ -43,6 +43,7 @@ def install(recorder: Recorder, patches: Patches) -> None:
     patches.method(nn.Module, "load_state_dict", around.load_module)
     patches.method(Optimizer, "load_state_dict", around.load_optimizer)
     patches.on_undo(nn.modules.module.register_module_parameter_registration_hook(around.made_module).remove)
+    patches.on_undo(nn.modules.module.register_module_module_registration_hook(around.made_module).remove)
 
 
 class Around:

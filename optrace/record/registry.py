@@ -103,6 +103,7 @@ class Registry:
             try:
                 if issubclass(kind, nn.Module):
                     self.saw_module(thing)
+                    self.note_model_site(thing, -1)
                 elif issubclass(kind, Optimizer):
                     self.saw_optimizer(thing)
             except ReferenceError:
@@ -122,8 +123,12 @@ class Registry:
         for module in modules:
             if module is not None and id(module) not in self._modules:
                 key = id(module)
-                self._modules[key] = weakref.ref(module, lambda _, key=key: self._modules.pop(key, None))  # type: ignore[misc]
+                self._modules[key] = weakref.ref(module, lambda _, key=key: self._forget_module(key))  # type: ignore[misc]
         self.dirty = True
+
+    def _forget_module(self, key: int) -> None:
+        self._modules.pop(key, None)
+        self._made_at.pop(key, None)  # another may get its address
 
     def note_model_site(self, module: nn.Module, chain: int) -> None:
         """Where a module was made."""
@@ -264,7 +269,8 @@ class Registry:
             module = model.ref()
             if module is None:
                 continue
-            for path, tensor in module.named_parameters(remove_duplicate=False):
+            for own_name, tensor in module.named_parameters(remove_duplicate=False):
+                path = own_name.encode("utf-8", "replace").decode("utf-8")
                 if is_lazy(tensor):
                     self.dirty = True
                     continue
