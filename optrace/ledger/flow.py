@@ -226,7 +226,7 @@ class Flows:
 
     def advance(self, view: View) -> tuple[Flow, ...]:
         """The flows of the cohorts that this view's events touch."""
-        steps = _Steps(view, self.cohorts)
+        steps = Steps(view, self.cohorts)
         effects = np.unique(view.effect).tolist()
         flows = []
         for cohort in self.cohorts.all:
@@ -237,7 +237,7 @@ class Flows:
         return tuple(flows)
 
 
-class _Steps:
+class Steps:
     """The steps of a view, and what nested calls mean to them."""
 
     def __init__(self, view: View, cohorts: Cohorts) -> None:
@@ -274,7 +274,7 @@ class _Steps:
         self.used_up[inner] = (count[step] == 0) | (first[step] < inner)
 
 
-def entries(cohort: Cohort, view: View, steps: _Steps) -> Flow:
+def entries(cohort: Cohort, view: View, steps: Steps) -> Flow:
     """What the events of a view do to a cohort's gradients, in order."""
     start, before, after, flat = cohort.layout
     effect = view.effect
@@ -302,7 +302,7 @@ def entries(cohort: Cohort, view: View, steps: _Steps) -> Flow:
     return Flow(cohort, view, place, code, source, optimizer)
 
 
-def _used_before(cohort: Cohort, view: View, steps: _Steps, mine: Array, count: Array) -> Array:
+def _used_before(cohort: Cohort, view: View, steps: Steps, mine: Array, count: Array) -> Array:
     """Nested events that clear what the step around them has used already."""
     start, _, _, flat = cohort.layout
     found = np.zeros(len(view), bool)

@@ -27,6 +27,8 @@ from optrace.trace.writes import Writes
 
 if TYPE_CHECKING:
     from optrace.checks.finding import Finding
+    from optrace.ledger.account import Account
+    from optrace.ledger.book import Ledger
 
     Array = np.ndarray[Any, Any]
 
@@ -116,6 +118,20 @@ class Trace:
         """The text of each source file that the run's call sites lie in, by path."""
         return {str(file): str(text) for file, text in self._index.rows("SELECT file, text FROM source")}
 
+    def ledger(self, parameter: str | Parameter, at: Any = None, element: tuple[int, ...] | None = None) -> Account:
+        """What a parameter's gradient is made of just after the event at a position, and what became of
+        every contribution before: an `optrace.ledger.account.Account`, which prints as one line.
+
+        `element` makes that line about one element. Raises `LookupFailed`.
+        """
+        return self._ledger.account(self.parameter(parameter), self.seq(at), element)
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        from optrace.ledger.book import Ledger
+
+        return Ledger(self)
+
     @cached_property
     def findings(self) -> tuple[Finding, ...]:
         """What is wrong with the loop, worst first: `optrace.check` of this trace."""
@@ -141,6 +157,7 @@ class Trace:
         self.meta = self._read_meta()
         self.__dict__.pop("sources", None)
         self.__dict__.pop("findings", None)
+        self.__dict__.pop("_ledger", None)
         self._read_sites()
         self.bindings = [Binding(*row) for row in rows("SELECT parameter, name, model, event FROM binding ORDER BY id")]
         self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings)
