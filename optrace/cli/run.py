@@ -60,9 +60,7 @@ class Run(Command):
         from optrace.record.size import DEFAULT_BUDGET, parse_size
 
         budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
-        rest: list[str] = arguments.script
-        if rest[:1] == ["--"]:
-            rest = rest[1:]
+        rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's
         chosen: Program
         if arguments.module:
             module, *own = arguments.module
@@ -70,7 +68,7 @@ class Run(Command):
         elif arguments.code:
             code, *own = arguments.code
             chosen = Code(code, own + rest)
-        elif rest:
+        elif rest := rest[rest[:1] == ["--"] :]:
             chosen = program(rest[0], rest[1:])
         else:
             raise OptraceError("nothing to run; name a script, or -m a module, or -c code; see optrace run --help")

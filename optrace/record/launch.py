@@ -59,8 +59,8 @@ class Launch:
         self._program.prepare()
         self._recording.expect(self._program.sources)
         atexit.register(self._finish)
-        tracebacks.install()
         self._base = sys._getframe()
+        tracebacks.install(self._base.f_code)
         try:
             AfterImport("torch", self._start).install()
             self._program.execute()

@@ -60,7 +60,7 @@ class Script(Program):
         self.command = [script, *arguments]
         self.name = PurePath(os.path.abspath(script)).stem
         # As the interpreter makes it: absolute, not normalised.
-        self._file = os.path.join(os.getcwd(), script[2:] if script.startswith(f".{os.sep}") else script)
+        self._file = os.path.join(os.getcwd(), script)
         try:
             with open(script, "rb") as file:
                 self._text = file.read()
@@ -141,6 +141,9 @@ class Code(Program):
     def _set_up(self, main: ModuleType) -> None:
         sys.argv = [self.command[0], *self.arguments]
         _set_path("")
+        if self._file == "<stdin>":
+            main.__file__ = self._file
+            main.__dict__["__cached__"] = None
 
     def execute(self) -> None:
         code: Any = compile(self._code, self._file, "exec", dont_inherit=True)

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEMOS = os.path.join(_OWN, "demos") + os.sep
 _IMPORTING = ("<frozen importlib._bootstrap>", "<frozen importlib._bootstrap_external>")
+_launcher: CodeType | None = None
 
 
-def install() -> None:
-    """Leave our frames out of what is shown when a thread dies. A hook of the program's own stays its own."""
+def install(launcher: CodeType) -> None:
+    """Leave our frames out of what is shown when a thread dies. A hook of the program's own stays its own.
+
+    `launcher` is the code that calls the program: nothing that called that is shown either.
+    """
+    global _launcher
+    _launcher = launcher
     default = threading.excepthook
     if default is not threading.__excepthook__:
         return
@@ -77,7 +83,9 @@ def innermost_of_launch(base: FrameType) -> FrameType:
 def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     entries: list[TracebackType] = []
     while traceback is not None:
-        if _is_ours(traceback.tb_frame):
+        if traceback.tb_frame.f_code is _launcher:
+            entries.clear()
+        elif _is_ours(traceback.tb_frame):
             # We stand between the frames of one import, which the interpreter would have left out.
             while entries and entries[-1].tb_frame.f_code.co_filename in _IMPORTING:
                 entries.pop()

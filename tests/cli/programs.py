@@ -1,0 +1,57 @@
+"""Running the real command, and python beside it, as subprocesses."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a process ended and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> list[str]:
+        """The lines on stderr that are optrace's own."""
+        return [line for line in self.err.splitlines() if line.startswith("optrace: ")]
+
+    @property
+    def without_ours(self) -> tuple[int, str, str]:
+        """Everything but those lines."""
+        lines = [line for line in self.err.splitlines(keepends=True) if not line.startswith("optrace: ")]
+        return self.code, self.out, "".join(lines)
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Plain, the same everywhere, with this checkout importable."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "COLUMNS", "OMP_"))}
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1", **more}
+
+
+def python(*arguments: str, cwd: Path, stdin: str = "", flags: tuple[str, ...] = (), **more: str) -> Ended:
+    """Plain python."""
+    done = subprocess.run(
+        [sys.executable, *flags, *arguments],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env=environment(**more),
+        timeout=120,
+        errors="surrogateescape",
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def optrace(*arguments: str, cwd: Path, stdin: str = "", flags: tuple[str, ...] = (), **more: str) -> Ended:
+    """The command."""
+    return python("-m", "optrace", *arguments, cwd=cwd, stdin=stdin, flags=flags, **more)
