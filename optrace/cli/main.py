@@ -10,14 +10,19 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from optrace import __version__
+from optrace.cli.check import Check
 from optrace.cli.command import Command, ExitCode
+from optrace.cli.explain import Explain
 from optrace.cli.info import Info
+from optrace.cli.ledger import Ledger
+from optrace.cli.rules import Rules
 from optrace.cli.run import Run
 from optrace.cli.show import Show
 from optrace.cli.text import printable, tell
+from optrace.cli.view import View
 from optrace.errors import OptraceError
 
-COMMANDS: tuple[type[Command], ...] = (Run, Info, Show)
+COMMANDS: tuple[type[Command], ...] = (Run, View, Check, Show, Ledger, Explain, Info, Rules)
 
 DESCRIPTION = "A time-travel debugger for the PyTorch training loop."
 EPILOGUE = "Record a script with `optrace run train.py`; `optrace COMMAND --help` explains each command."

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from optrace.cli.command import Command, ExitCode
+from optrace.cli.check import split_codes
+from optrace.cli.command import Command, ExitCode, open_trace
 from optrace.cli.text import count, printable, tell
 from optrace.errors import OptraceError
+from optrace.record.size import DEFAULT_BUDGET, format_size, parse_size
 
 if TYPE_CHECKING:
     from optrace.record.launch import Launch, Outcome
+    from optrace.trace.reader import Trace
 
 USAGE = """optrace run [-o PATH] [-f] [-q] [--budget SIZE] [--ignore CODES] script.py [ARGUMENT ...]
        optrace run [OPTION ...] -m package.module [ARGUMENT ...]
@@ -57,7 +60,6 @@ class Run(Command):
         from optrace.record.launch import Launch
         from optrace.record.program import Code, Module, Program, program
         from optrace.record.session import check_claim
-        from optrace.record.size import DEFAULT_BUDGET, parse_size
 
         budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
         rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's
@@ -86,40 +88,46 @@ class Run(Command):
 def _tell_outcome(outcome: Outcome, quiet: bool, ignored: str) -> None:
     """The last thing of all: what was recorded, and what is wrong with it. Never changes how the script ends."""
     try:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None and not stream.closed:
-                stream.flush()
+        if sys.stdout is not None and not sys.stdout.closed:
+            sys.stdout.flush()
         if not outcome.started:
             tell("nothing was recorded: the script never imported torch")
-        elif not quiet and outcome.events and os.path.isdir(outcome.path):
-            _summarise(outcome, ignored)
-        elif not quiet and outcome.failure is None:
-            tell(f"nothing was recorded: the script trained nothing; {printable(outcome.path)} is empty")
+        elif not quiet and outcome.place.is_dir():
+            with open_trace(str(outcome.place)) as trace:
+                _summarise(trace, outcome)
+                _tell_findings(trace, outcome, ignored)
     except Exception as error:
         tell(f"cannot say what was recorded: {printable(error)}")
     except KeyboardInterrupt:
         return
 
 
-def _summarise(outcome: Outcome, ignored: str) -> None:
-    from optrace.cli.command import open_trace
-    from optrace.record.size import format_size
-
-    name = printable(outcome.path)
-    with open_trace(str(outcome.path)) as trace:
-        facts = [
-            count(len(trace.events), "event"),
-            count(len(trace.iterations), "iteration"),
-            count(len(trace.parameters), "parameter"),
-            format_size(trace.size()),
-        ]
-        tell(f"{', '.join(facts)} in {name}")
-        if outcome.failure is not None:
-            tell(f"the trace is incomplete: {printable(outcome.failure)}")
-        tell(f"look at it with: optrace view {_quoted(outcome.path)}  or: optrace show {_quoted(outcome.path)}")
+def _summarise(trace: Trace, outcome: Outcome) -> None:
+    facts = [
+        count(len(trace.events), "event"),
+        count(len(trace.iterations), "iteration"),
+        count(len(trace.parameters), "parameter"),
+        format_size(trace.size()),
+    ]
+    path = printable(shlex.quote(str(outcome.path)))
+    tell(f"{', '.join(facts)} in {printable(outcome.path)}")
+    if outcome.failure is not None:
+        tell(f"the trace is incomplete: {printable(outcome.failure)}")
+    tell(f"next: optrace view {path}  or: optrace show {path}")
 
 
-def _quoted(path: Path) -> str:
-    import shlex
+def _tell_findings(trace: Trace, outcome: Outcome, ignored: str) -> None:
+    from optrace.checks.check import check
+    from optrace.checks.silence import from_pyproject
+    from optrace.cli.findings import finding_lines, tally
+    from optrace.cli.timeline import screen_width
 
-    return printable(shlex.quote(str(path)))
+    try:
+        found = check(trace, ignore=[*(split_codes(ignored) or []), *from_pyproject(outcome.folder)])
+        lines = finding_lines(found, trace.sources, str(outcome.folder), screen_width(sys.stderr))
+    except Exception as error:
+        tell(f"cannot check what was recorded: {printable(error)}")
+        return
+    tell(f"{tally(found)}{':' if found else ''}")
+    for line in lines:
+        print(line, file=sys.stderr)

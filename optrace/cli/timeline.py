@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from optrace.cli.facts import facts
 from optrace.cli.text import clipped, clipped_left, short_path
@@ -18,9 +18,9 @@ SHOWN = 40
 _LEAST_WIDTH = 60
 
 
-def screen_width() -> int:
-    """Columns of the terminal; 80 where stdout is none."""
-    if not sys.stdout.isatty():
+def screen_width(stream: TextIO | None = None) -> int:
+    """Columns of the terminal; 80 where the stream (stdout) is none."""
+    if not (stream or sys.stdout).isatty():
         return 80
     return max(_LEAST_WIDTH, shutil.get_terminal_size((80, 24)).columns)
 

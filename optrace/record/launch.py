@@ -27,11 +27,15 @@ class Outcome:
     """What came of a recording."""
 
     path: Path
+    """As it was asked for."""
+    place: Path
+    """The same, absolute: the script may have changed its folder."""
+    folder: Path
+    """Where the script was started."""
     started: bool
     """Whether torch was ever imported, and a trace begun."""
     failure: str | None
     events: int
-    iterations: int
 
 
 class Launch:
@@ -40,18 +44,18 @@ class Launch:
     def __init__(
         self, program: Program, path: Path, *, budget: int | str, overwrite: bool, ended: Callable[[Outcome], None]
     ) -> None:
-        command = program.command
         self._program = program
         self._path = path
+        self._folder = Path.cwd()
         self._ended = ended
         self._pid = os.getpid()
         self._base: FrameType | None = None
         self._started = False
         self._recording = record(
-            os.path.abspath(path),
+            self._folder / path,
             budget=budget,
             overwrite=overwrite,
-            meta={"argv": command, "cwd": os.getcwd(), "launched": time.time()},
+            meta={"argv": program.command, "cwd": str(self._folder), "launched": time.time()},
         )
 
     def run(self) -> None:
@@ -83,5 +87,12 @@ class Launch:
         recording = self._recording
         recording.stop()
         self._ended(
-            Outcome(self._path, self._started, recording.failure, recording.events, recording.iterations)
+            Outcome(
+                path=self._path,
+                place=recording.path,
+                folder=self._folder,
+                started=self._started,
+                failure=recording.failure,
+                events=recording.events,
+            )
         )

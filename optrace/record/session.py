@@ -151,11 +151,6 @@ class record:
         return self._recorder.events if self._recorder is not None else 0
 
     @property
-    def iterations(self) -> int:
-        """Iterations begun so far."""
-        return self._recorder.iteration + 1 if self.events else 0
-
-    @property
     def active(self) -> bool:
         """Whether events are being recorded."""
         return self._recorder is not None and self._recorder.active
