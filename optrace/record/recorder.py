@@ -30,7 +30,8 @@ _now = time.perf_counter_ns
 _thread = threading.get_ident
 _CODE = KIND_CODES
 _NAN = float("nan")
-_LOSS, _EXACT, _FAILED, _DETAIL = (int(f) for f in (Flag.LOSS, Flag.EXACT, Flag.FAILED, Flag.DETAIL))
+_LOSS, _EXACT, _FAILED = int(Flag.LOSS), int(Flag.EXACT), int(Flag.FAILED)
+_DETAIL, _BY_HAND = int(Flag.DETAIL), int(Flag.BY_HAND)
 
 
 class Scope:
@@ -86,7 +87,8 @@ class Recorder:
         self._report = report
         self._began = _now()
         self._index = 0
-        self._seen: set[tuple[str, int, int]] = set()
+        self._seen: dict[tuple[str, int], list[int]] = {}  # lines passed in this iteration, by which objects
+        self._usual: dict[tuple[str, int], int] = {}  # how many objects pass a line in one iteration
         self._stepped = False
         self._any_step = False
         self._scopes: dict[int, list[Scope]] = {}
@@ -144,7 +146,7 @@ class Recorder:
             self.frame.add(changes)
         if failed:
             scope.flags |= _FAILED
-        self._emit(scope, len(stack), optimizer, (scope.kind, id(scope.target), scope.chain))
+        self._emit(scope, len(stack), optimizer)
 
     def running(self, kind: str, target: object | None = None) -> Scope | None:
         """The innermost running call of a kind (on an object) on this thread."""
@@ -253,7 +255,7 @@ class Recorder:
         scope.flags = int(Flag.BY_HAND)
         if self._last_chain >= 0:
             scope.detail = {"after_stack": self._last_chain}
-        self._emit(scope, 0, -1, None)
+        self._emit(scope, 0, -1)
 
     # Backward
 
@@ -304,18 +306,44 @@ class Recorder:
                 changed[str(model.id)] = module.training
         return changed
 
+    # Iterations
+
+    def _comes_round(self, kind: str, chain: int, target: int) -> bool:
+        """Whether the loop is where it has been in this iteration: at this line, with this object.
+
+        A line that several objects pass in one turn (`for opt in optimizers: opt.step()`) has come
+        round at the first of them again; a line that one object used to pass, at the next object
+        (an optimizer made anew each epoch).
+        """
+        targets = self._seen.get((kind, chain))
+        if targets is None:
+            self._seen[kind, chain] = [target]
+            return False
+        if target in targets:
+            return True
+        if len(targets) >= self._usual.get((kind, chain), len(targets) + 1):
+            return True
+        targets.append(target)
+        return False
+
+    def _next_iteration(self, kind: str, chain: int, target: int) -> None:
+        for line, targets in self._seen.items():
+            if len(targets) > self._usual.get(line, 0):
+                self._usual[line] = len(targets)
+        self._seen = {(kind, chain): [target]}
+        self.iteration += 1
+        self._index = 0
+        self._stepped = False
+
     # Writing
 
-    def _emit(self, scope: Scope, depth: int, optimizer: int, key: tuple[str, int, int] | None) -> None:
-        if key is not None:
-            if self._stepped and key in self._seen:
-                self.iteration += 1
-                self._index = 0
-                self._seen.clear()
-                self._stepped = False
-            self._seen.add(key)
+    def _emit(self, scope: Scope, depth: int, optimizer: int) -> None:
+        kind = scope.kind
+        if not scope.flags & _BY_HAND:  # nobody called it, so it says nothing of the loop
+            if self._comes_round(kind, scope.chain, id(scope.target)) and self._stepped:
+                self._next_iteration(kind, scope.chain, id(scope.target))
             self._last_chain = scope.chain
-        if scope.kind == "step":
+        if kind == "step":
             self._stepped = self._any_step = True
         frame = self.frame
         number = self.events
@@ -345,7 +373,7 @@ class Recorder:
         _pack(
             block,
             place,
-            _CODE[scope.kind],
+            _CODE[kind],
             depth if depth < 255 else 255,
             flags,
             thread,
