@@ -58,6 +58,9 @@ def _elementwise(step: StepInput, element: tuple[int, ...], rule: rules.ElementR
         if gradient is None and not step.hyper.get("momentum"):
             return _standstill(step, element, "the sparse gradient has no entry here, so this element was left alone")
     which = implementation(step)
+    on_device = bool(step.hyper.get("capturable") or step.hyper.get("differentiable"))
+    if on_device and not step.shape and Floating(step.dtype).narrow:
+        raise Unaccountable("torch computes a 0-dim narrow parameter in float32 where the step count is a tensor")
     is_complex = np.iscomplexobj(step.before)
     n = Floating(step.dtype, fused=which == "fused", foreach=which == "foreach", lane=_lane(step, element))
     whole = Floating(step.dtype, foreach=which == "foreach", contract=False) if is_complex else n

@@ -48,11 +48,12 @@ class Floating:
         loop over what the vectors leave (`tail`) rounds the product too. Empty where torch rounds once (CUDA).
         """
         self.name = component(dtype)
-        self._lane = lane if self.name in _NARROW and not fused else ""
+        self.narrow = self.name in _NARROW
+        self._lane = lane if self.narrow and not fused else ""
         self._narrow_scale = foreach and bool(self._lane)
         self._contract = contract
         self.dtype = numpy_dtype(self.name)
-        self._wide = np.dtype(np.float32) if self.name in _NARROW else self.dtype
+        self._wide = np.dtype(np.float32) if self.narrow else self.dtype
         self._result = self._wide if fused else self.dtype
         info = ml_dtypes.finfo(self.dtype)  # type: ignore[no-untyped-call]
         self.eps = float(info.eps)

@@ -198,5 +198,3 @@ def share(new: Real, old: Real) -> str:
     """How much of old + new is new, by size."""
     whole = abs(float(new)) + abs(float(old))
     return f"{percent(abs(float(new)) / whole)} of it from this step" if whole else ""
-
-

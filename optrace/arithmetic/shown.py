@@ -11,7 +11,7 @@ from optrace.arithmetic.text import scalar
 
 _SYMBOLS = {"betas": "β", "eps": "ε", "weight_decay": "λ", "momentum": "μ", "dampening": "τ", "alpha": "α", "rho": "ρ"}
 _ALWAYS = ("lr", "betas", "momentum", "eps", "alpha", "rho")
-_HIDDEN = ("params", "initial_lr", "max_lr", "min_lr", "base_lr")
+_HIDDEN = ("params", "initial_lr", "max_lr", "min_lr", "base_lr", "ns_coefficients", "ns_steps")
 
 
 def shown_hyper(hyper: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -34,5 +34,5 @@ def _text(value: Any) -> str:
     if isinstance(value, (int, float, np.number)):
         return scalar(value)
     if isinstance(value, (tuple, list)):
-        return " ".join(_text(item) for item in value)
+        return " ".join(_text(item) or "auto" for item in value)
     return "" if value is None else str(value)

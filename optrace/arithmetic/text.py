@@ -26,14 +26,23 @@ def number(value: Any, dtype: str = "float64", digits: int | None = FEWER) -> st
         return "nan"
     if math.isinf(real):
         return "inf" if real > 0 else "−inf"
-    narrow = numpy_dtype(dtype).type(real)
-    exact = float(narrow) == real
-    text = str(narrow) if exact and dtype != "float64" else repr(real)
-    decimal = Decimal(text)
+    decimal = Decimal(_shortest(real, dtype))
     cut = ""
     if digits is not None and len(decimal.normalize().as_tuple().digits) > digits:
         decimal, cut = Context(prec=digits, rounding=ROUND_DOWN).plus(decimal), "…"
     return _plain(decimal, cut)
+
+
+def _shortest(real: float, dtype: str) -> str:
+    """The fewest digits that read back as this number in its dtype, or in float64 where the dtype cannot hold it."""
+    of = numpy_dtype(dtype).type
+    with np.errstate(all="ignore"):
+        if dtype != "float64" and float(of(real)) == real:
+            for digits in range(1, 10):
+                text = f"{real:.{digits}g}"
+                if float(of(float(text))) == real:
+                    return text
+    return repr(real)
 
 
 def _plain(decimal: Decimal, cut: str) -> str:
@@ -53,28 +62,23 @@ def scalar(value: Any) -> str:
     """A hyperparameter, or a number computed from them: a tensor one in its own dtype's digits."""
     if isinstance(value, np.floating) and not isinstance(value, float):
         return number(value, value.dtype.name)
-    return number(value)
+    rounded = float(f"{float(value):.15g}")  # 1 − 0.9 is 0.1 in all the decimal places that float64 warrants
+    return number(rounded if math.isfinite(rounded) else value)
 
 
 def power(base: Any, exponent: Any) -> str:
     """`0.9⁴`."""
     count = float(exponent)
-    raised = str(int(count)) if count.is_integer() else scalar(count)
-    return f"{scalar(base)}{raised.translate(_SUPERSCRIPT)}"
-
-
-def plus(value: Any, text: str) -> str:
-    """` + text` or ` − text`, by the value's sign; the text is of its size and bears no sign."""
-    return f"− {text}" if math.copysign(1.0, float(value)) < 0 else f"+ {text}"
+    if not count.is_integer():
+        return f"{scalar(base)}^{scalar(count)}"
+    return f"{scalar(base)}{str(int(count)).translate(_SUPERSCRIPT)}"
 
 
 def percent(share: float) -> str:
-    """`28 %`; very small and very large shares keep a digit."""
+    """`28 %`; below one percent with a digit, below a tenth just that."""
     if not math.isfinite(share):
         return "? %"
     hundred = 100 * share
-    if 0 < abs(hundred) < 1:
-        return f"{hundred:.1g} %".replace("-", "−")
-    return f"{hundred:.0f} %".replace("-", "−")
-
-
+    if hundred == 0 or hundred >= 0.95:
+        return f"{hundred:.0f} %"
+    return f"{hundred:.1f} %" if hundred >= 0.05 else "<0.1 %"

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import ml_dtypes
-import numpy as np
 import torch
 
 from optrace.arithmetic.account import SparseValue, StepInput
@@ -35,7 +34,11 @@ def plain(value: Any) -> Any:
 
 def state_of(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> dict[str, Any]:
     state = optimizer.state.get(parameter, {})
-    return {name: array(v) if isinstance(v, torch.Tensor) else copy.copy(v) for name, v in state.items() if v is not None}
+    return {
+        name: array(value) if isinstance(value, torch.Tensor) else copy.copy(value)
+        for name, value in state.items()
+        if value is not None
+    }
 
 
 def steps(

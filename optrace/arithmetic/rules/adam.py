@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from optrace.arithmetic.buffers import MOMENT
 from optrace.arithmetic.floating import Real
 from optrace.arithmetic.rules.registry import elementwise
 from optrace.arithmetic.sheet import Sheet, share
@@ -14,13 +15,13 @@ from optrace.arithmetic.text import power, scalar
 _ADAM = "Kingma & Ba 2015, Adam, https://arxiv.org/abs/1412.6980"
 
 
-@elementwise("Adam", paper=_ADAM)
+@elementwise("Adam", paper=_ADAM, buffer=MOMENT)
 def adam(sheet: Sheet) -> Real:
     """m ← β₁·m + (1−β₁)·g; v ← β₂·v + (1−β₂)·g²; θ ← θ − lr·m̂/(√v̂ + ε)."""
     return _adam(sheet, decoupled=sheet.hyper.flag("decoupled_weight_decay"))
 
 
-@elementwise("AdamW", paper="Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101")
+@elementwise("AdamW", paper="Loshchilov & Hutter 2019, https://arxiv.org/abs/1711.05101", buffer=MOMENT)
 def adamw(sheet: Sheet) -> Real:
     """Adam with θ ← θ − lr·λ·θ in place of the L2 penalty."""
     return _adam(sheet, decoupled=True)
@@ -113,9 +114,7 @@ def _adam(sheet: Sheet, *, decoupled: bool) -> Real:
     return sheet.finish(new, change)
 
 
-def _capturable(
-    sheet: Sheet, m: Real, v: Real, lr: Any, correction1: Any, root2: Any, eps: Any
-) -> tuple[Real, Real]:
+def _capturable(sheet: Sheet, m: Real, v: Real, lr: Any, correction1: Any, root2: Any, eps: Any) -> tuple[Real, Real]:
     """torch folds the step size into the divisor here, so that no number has to leave the device."""
     n = sheet.n
     if sheet.mode == "foreach":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from optrace.arithmetic.buffers import MOMENT
 from optrace.arithmetic.floating import Real
 from optrace.arithmetic.rules.adam import first_moment, pow_slack
 from optrace.arithmetic.rules.registry import elementwise
@@ -11,7 +12,7 @@ from optrace.arithmetic.sheet import Sheet
 from optrace.arithmetic.text import power, scalar
 
 
-@elementwise("Adamax", paper="Kingma & Ba 2015, Adam, section 7, https://arxiv.org/abs/1412.6980")
+@elementwise("Adamax", paper="Kingma & Ba 2015, Adam, section 7, https://arxiv.org/abs/1412.6980", buffer=MOMENT)
 def adamax(sheet: Sheet) -> Real:
     """m ← β₁·m + (1−β₁)·g; u ← max(β₂·u, |g| + ε); θ ← θ − lr/(1−β₁ᵗ) · m/u."""
     n = sheet.n

@@ -26,11 +26,11 @@ def asgd(sheet: Sheet) -> Real:
         pull = n.add(sheet.g, sheet.p, lambd)
         formula = f"g + {scalar(lambd)} · {sheet.say(sheet.p)}"
         sheet.g = sheet.line("decay", "with decay", "g", formula, pull)
-        new = n.addcmul(sheet.p, pull, eta, -1)
+        new = n.addcmul(sheet.p, pull, n.stored(eta), -1)
     else:
         formula = f"{sheet.say(sheet.p)} · (1 − {scalar(lambd)} · η)"
         sheet.p = sheet.line("decay", "decay", "θ", formula, n.mul(sheet.p, 1 - lambd * eta))
-        new = n.addcmul(sheet.p, sheet.g, eta, -1) if sheet.capturable else n.add(sheet.p, sheet.g, -eta)
+        new = n.addcmul(sheet.p, sheet.g, n.stored(eta), -1) if sheet.capturable else n.add(sheet.p, sheet.g, -eta)
     change = sheet.line("change", "change", "Δ", "−η · g", n.wide(n.wide(-eta) * sheet.g))
     result = sheet.finish(new, change)
     _averages(sheet, new, held_mu)
@@ -48,7 +48,7 @@ def asgd(sheet: Sheet) -> Real:
 def _averages(sheet: Sheet, new: Real, mu: Any) -> None:
     n, old = sheet.n, sheet.state("ax")
     if sheet.mode == "foreach":
-        average, formula = n.addcmul(old, n.sub(new, old), mu), f"{sheet.say(old)} + {scalar(mu)} · (θ − a)"
+        average, formula = n.addcmul(old, n.sub(new, old), n.stored(mu)), f"{sheet.say(old)} + {scalar(mu)} · (θ − a)"
     elif sheet.capturable or mu != 1:
         average, formula = n.add(old, n.mul(n.sub(new, old), mu)), f"{sheet.say(old)} + {scalar(mu)} · (θ − a)"
     else:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from optrace.arithmetic.account import Account, StepInput, Unaccountable
+from optrace.arithmetic.buffers import MUON
 from optrace.arithmetic.conclude import conclude
 from optrace.arithmetic.floating import Floating
 from optrace.arithmetic.rules.registry import whole
@@ -22,7 +23,7 @@ _ROUNDINGS = 8
 matrix product adds up is not fixed."""
 
 
-@whole("Muon", paper="Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/")
+@whole("Muon", paper="Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/", buffer=MUON)
 def muon(step: StepInput, element: tuple[int, ...]) -> Account:
     """B ← lerp(B, G, 1−μ); O = NewtonSchulz(nesterov B) in bfloat16; θ ← θ·(1 − lr·λ) − lr′·O."""
     hyper, stages = Hyper(step.hyper, "Muon"), Stages(step, element)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from optrace.arithmetic.buffers import MOMENT
 from optrace.arithmetic.floating import Real
 from optrace.arithmetic.rules.adam import first_moment, pow_slack, root, second_moment
 from optrace.arithmetic.rules.registry import elementwise
@@ -12,7 +13,9 @@ from optrace.arithmetic.text import power, scalar
 
 
 @elementwise(
-    "NAdam", paper="Dozat 2016, Incorporating Nesterov Momentum into Adam, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ"
+    "NAdam",
+    paper="Dozat 2016, Incorporating Nesterov Momentum into Adam, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ",
+    buffer=MOMENT,
 )
 def nadam(sheet: Sheet) -> Real:
     """μ = β₁·(1 − ½·0.96^(t·ψ)); θ ← θ − lr·[(1−μ)·g/(1−Πμ) + μ'·m/(1−Πμ·μ')] / (√v̂ + ε)."""
@@ -59,7 +62,7 @@ def nadam(sheet: Sheet) -> Real:
 def _moved(sheet: Sheet, m: Real, denominator: Real, for_g: Any, for_m: Any) -> Real:
     n = sheet.n
     if sheet.capturable and sheet.mode == "foreach":
-        return n.addcdiv(sheet.p, n.addcmul(n.mul(sheet.g, for_g), for_m, m), denominator)
+        return n.addcdiv(sheet.p, n.addcmul(n.mul(sheet.g, for_g), n.stored(for_m), m), denominator)
     if sheet.capturable or sheet.hyper.flag("differentiable"):
         halfway = n.addcdiv(sheet.p, n.mul(sheet.g, for_g), denominator)
         return n.addcdiv(halfway, n.mul(m, for_m), denominator)

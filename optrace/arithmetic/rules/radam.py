@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from optrace.arithmetic.buffers import MOMENT
 from optrace.arithmetic.floating import Real
 from optrace.arithmetic.rules.adam import first_moment, pow_slack, root, second_moment
 from optrace.arithmetic.rules.registry import elementwise
@@ -13,7 +14,7 @@ from optrace.arithmetic.sheet import Sheet
 from optrace.arithmetic.text import power, scalar
 
 
-@elementwise("RAdam", paper="Liu et al. 2020, https://arxiv.org/abs/1908.03265")
+@elementwise("RAdam", paper="Liu et al. 2020, https://arxiv.org/abs/1908.03265", buffer=MOMENT)
 def radam(sheet: Sheet) -> Real:
     """ρ = ρ∞ − 2t·β₂ᵗ/(1−β₂ᵗ); θ ← θ − lr·m̂·r·√(1−β₂ᵗ)/(√v + ε) where ρ > 5, θ − lr·m̂ before."""
     n = sheet.n
@@ -29,13 +30,14 @@ def radam(sheet: Sheet) -> Real:
 
     correction1, correction2 = 1 - beta1**count, 1 - beta2**count
     formula = f"m / (1 − {power(beta1, count)}) = m / {scalar(correction1)}"
-    if sheet.capturable:
-        sheet.slack = abs(float(lr * m / correction1)) * pow_slack(correction1, correction2)
     hat = sheet.line("corrected_first", "corrected", "m̂", formula, n.div(m, correction1))
     limit = 2 / (1 - beta2) - 1
     length = limit - 2 * count * (beta2**count) / correction2
     formula = f"{scalar(limit)} − 2 · {scalar(count)} · {power(beta2, count)} / (1 − {power(beta2, count)})"
     rectified = bool(length > 5.0)
+    if sheet.capturable:  # ρ is a small difference of large numbers there, in float32
+        relative = pow_slack(correction1, correction2) * (1.0 + float(limit))
+        sheet.slack = abs(float(lr * hat)) * relative
     note = "over 5: adaptive" if rectified else "5 or less: not adaptive yet"
     sheet.line("length", "averaged over", "ρ", formula, float(length), note)
     if not rectified:

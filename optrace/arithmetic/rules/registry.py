@@ -7,7 +7,20 @@ from dataclasses import dataclass
 
 from optrace.arithmetic.account import Account, StepInput
 from optrace.arithmetic.floating import Real
-from optrace.arithmetic.sheet import Sheet
+from optrace.arithmetic.origins import Deposit
+from optrace.arithmetic.sheet import Hyper, Sheet
+
+DepositOf = Callable[[StepInput, Hyper], Deposit]
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A state entry that sums up past gradients, and what one step puts into it."""
+
+    state: str
+    deposit: DepositOf
+    of: str = "gradient"
+    """What is summed up."""
 
 
 @dataclass(frozen=True)
@@ -19,6 +32,7 @@ class ElementRule:
     compute: Callable[[Sheet], Real]
     sparse: bool
     """It takes sparse gradients and leaves what they do not name untouched."""
+    buffer: Buffer | None
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,7 @@ class WholeRule:
     name: str
     source: str
     compute: Callable[[StepInput, tuple[int, ...]], Account]
+    buffer: Buffer | None
 
 
 Rule = ElementRule | WholeRule
@@ -41,20 +56,20 @@ def documentation(class_name: str) -> str:
 
 
 def elementwise(
-    *names: str, paper: str = "", sparse: bool = False
+    *names: str, paper: str = "", sparse: bool = False, buffer: Buffer | None = None
 ) -> Callable[[Callable[[Sheet], Real]], Callable[[Sheet], Real]]:
     """Register a rule for these classes; its formula is in torch's documentation and in `paper`."""
 
     def register(compute: Callable[[Sheet], Real]) -> Callable[[Sheet], Real]:
         for name in names:
-            RULES[name] = ElementRule(name, _source(name, paper), compute, sparse)
+            RULES[name] = ElementRule(name, _source(name, paper), compute, sparse, buffer)
         return compute
 
     return register
 
 
 def whole(
-    *names: str, paper: str = ""
+    *names: str, paper: str = "", buffer: Buffer | None = None
 ) -> Callable[[Callable[[StepInput, tuple[int, ...]], Account]], Callable[[StepInput, tuple[int, ...]], Account]]:
     """As `elementwise`, for rules on whole tensors."""
 
@@ -62,7 +77,7 @@ def whole(
         compute: Callable[[StepInput, tuple[int, ...]], Account],
     ) -> Callable[[StepInput, tuple[int, ...]], Account]:
         for name in names:
-            RULES[name] = WholeRule(name, _source(name, paper), compute)
+            RULES[name] = WholeRule(name, _source(name, paper), compute, buffer)
         return compute
 
     return register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from optrace.arithmetic.buffers import SCALED
 from optrace.arithmetic.floating import Real
 from optrace.arithmetic.rules.adam import second_moment
 from optrace.arithmetic.rules.registry import elementwise
@@ -14,6 +15,7 @@ from optrace.arithmetic.text import scalar
 @elementwise(
     "RMSprop",
     paper="Hinton 2012, lecture 6e; centered: Graves 2013, https://arxiv.org/abs/1308.0850",
+    buffer=SCALED,
 )
 def rmsprop(sheet: Sheet) -> Real:
     """v ← α·v + (1−α)·g²; θ ← θ − lr·g/(√v + ε), centered √(v − ḡ²), with momentum b ← μ·b + g/(…)."""

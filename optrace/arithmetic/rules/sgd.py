@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from optrace.arithmetic.buffers import MOMENTUM
 from optrace.arithmetic.floating import Real
 from optrace.arithmetic.rules.registry import elementwise
 from optrace.arithmetic.sheet import Sheet, share
@@ -12,6 +13,7 @@ from optrace.arithmetic.text import scalar
     "SGD",
     paper="Sutskever et al. 2013, On the importance of initialization and momentum in deep learning",
     sparse=True,
+    buffer=MOMENTUM,
 )
 def sgd(sheet: Sheet) -> Real:
     """b ← μ·b + (1−τ)·g, but b ← g at the first step; with Nesterov g + μ·b; θ ← θ − lr·b."""
