@@ -468,6 +468,8 @@ def test_clearing_by_hand(path: Path, clear: Callable[[nn.Module], None]) -> Non
 def test_weight_clipping_and_averages_through_data(path: Path) -> None:
     model, optimizer = parts()
     average = nn.Linear(2, 1)
+    nn.init.constant_(model.weight, 0.5)
+    nn.init.constant_(model.bias, 0.5)
     with optrace.record(path, model={"live": model, "ema": average}) as recording:
         names = [(f"live.{n}", p) for n, p in model.named_parameters()]
         names += [(f"ema.{n}", p) for n, p in average.named_parameters()]

@@ -288,7 +288,7 @@ def test_bare_tensors_are_called_by_their_variables(path: Path) -> None:
         optimizer.step()
     names = list(optrace.load(path).parameters)
     assert names[:4] == ["x", "weights[0]", "weights[1]", "table['inner']"]
-    assert names[4] == "SGD.param0"
+    assert names[4] == "SGD.param4"
 
 
 def test_two_models_with_the_same_names(path: Path) -> None:
