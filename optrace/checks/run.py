@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optrace.checks.finding import Finding, Severity
+from optrace.checks.seen import Calls
+from optrace.checks.steps import StepFacts
 from optrace.ledger.cohorts import Cohorts
 from optrace.ledger.flow import Flow, Flows
 from optrace.ledger.view import View, views
+from optrace.trace.format import Op
 from optrace.trace.model import Event, Optimizer, Parameter, Site
 
 if TYPE_CHECKING:
@@ -30,6 +33,11 @@ class Piece:
     flows: tuple[Flow, ...]
     """The accounts of the cohorts of parameters that these events touch."""
 
+    @cached_property
+    def steps(self) -> StepFacts:
+        """What each step found in its parameters' gradients."""
+        return StepFacts(self.view, self.flows)
+
 
 class Run:
     """What all rules share: the trace, its cohorts, and the words for things in messages."""
@@ -41,10 +49,13 @@ class Run:
         self.cohorts = Cohorts(trace)
         self.flows = Flows(self.cohorts)
         """The accounts; after the last piece `flows.carry` says how they ended."""
+        self.calls = Calls()
+        """Which lines called what, up to the current piece."""
 
     def pieces(self) -> Iterator[Piece]:
         """The whole run, once."""
         for view in views(self.trace, stop=self.count):
+            self.calls.add(view)
             yield Piece(view, self.flows.advance(view))
 
     # Looking things up
@@ -59,6 +70,15 @@ class Run:
     def ended_well(self) -> bool:
         """The recording was closed in good order, and the last call of the loop did not raise."""
         return self.trace.complete and self.count > 0 and not self.event(self.count - 1).failed
+
+    @cached_property
+    def changed_parameters(self) -> frozenset[int]:
+        """Ids of the parameters whose content ever changed, by a step or otherwise."""
+        found: set[int] = set()
+        for effect in self.trace.effect_ids(-1):
+            changes = self.trace.effect_by_id(effect).changes
+            found.update(c.parameter for c in changes if c.kind == "param" and c.op is Op.CHANGE)
+        return frozenset(found)
 
     def event(self, seq: int) -> Event:
         return self.trace.events[int(seq)]
