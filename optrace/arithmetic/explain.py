@@ -101,7 +101,9 @@ def momentum_origins(
     buffer = rule.buffer if rule else None
     total = None if buffer is None else now.state_after.get(buffer.state)
     if buffer is None or total is None:
-        raise LookupFailed(f"{event.optimizer} keeps no momentum of {entry.name} at {event.position}")
+        raise LookupFailed(
+            f"{event.optimizer} keeps no momentum of {entry.name} at {event.position} that can be taken apart"
+        )
     if now.place is not None and element is None:
         raise LookupFailed(f"only a sample of {entry.name} was kept; name one of its elements")
     pick = _picker(now, element)
@@ -165,8 +167,9 @@ class _Past:
             count += 1
             yield event, step
             expected = step.state_before.get(self._state)
-            if step.state_before.get(self._state) is None:
-                return
+            if expected is None:
+                return  # the buffer began with this step
+        self.reason = "the trace begins there"
 
 
 def _same(first: Any, second: Any) -> bool:

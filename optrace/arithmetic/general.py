@@ -62,31 +62,35 @@ def dense(value: Array | SparseValue) -> Array:
 
 def angle(first: Array, second: Array) -> float:
     """Between two tensors taken as vectors, in degrees; nan where one is zero."""
-    lengths = float(np.linalg.norm(first.ravel())) * float(np.linalg.norm(second.ravel()))
-    if not lengths or not math.isfinite(lengths):
-        return math.nan
-    cosine = float(np.vdot(first.ravel(), second.ravel()).real) / lengths
-    return math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+    with np.errstate(all="ignore"):
+        one, other = (np.asarray(array).ravel() / np.linalg.norm(array) for array in (first, second))
+        half = math.atan2(float(np.linalg.norm(one - other)), float(np.linalg.norm(one + other)))
+    return math.degrees(2 * half)
 
 
 def _whole(step: StepInput, gradient: Array, change: Array) -> list[Term]:
     moved, pull = float(np.linalg.norm(change.ravel())), float(np.linalg.norm(gradient.ravel()))
     terms = [
-        Term("gradient_norm", "‖gradient‖", "‖g‖", "of the whole parameter", pull),
-        Term("change_norm", "‖change‖", "‖Δ‖", "of the whole parameter", moved),
+        Term("gradient_norm", "‖gradient‖", "‖g‖", "of the whole parameter", _six(pull)),
+        Term("change_norm", "‖change‖", "‖Δ‖", "of the whole parameter", _six(moved)),
     ]
     turned = angle(-change, gradient)
     if not math.isnan(turned):
         note = "0° is plain descent" if turned < 90 else "over 90°: against the gradient's descent"
-        terms.append(Term("angle", "angle to −g", "∠", f"{turned:.3g}°", turned, note))
+        terms.append(Term("angle", "angle to −g", "∠", "in degrees", float(f"{turned:.4g}"), note))
     if pull:
         rate = moved / pull
         note = ""
         lr = step.hyper.get("lr")
         if isinstance(lr, (int, float, np.floating)) and lr:
             note = f"{scalar(np.float64(f'{rate / float(lr):.3g}'))} × lr"
-        terms.append(Term("whole_rate", "effective rate", "", "‖Δ‖ / ‖g‖", rate, note))
+        terms.append(Term("whole_rate", "effective rate", "", "‖Δ‖ / ‖g‖", _six(rate), note))
     return terms
+
+
+def _six(value: float) -> float:
+    """Six digits: sums over a tensor depend on their order after that."""
+    return float(f"{value:.6g}")
 
 
 def _element(key: str, label: str, symbol: str, formula: str, value: Any, step: StepInput, note: str = "") -> Term:

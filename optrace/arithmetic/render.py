@@ -24,7 +24,7 @@ def render(account: Account, where: str = "", width: int = WIDTH) -> str:
         if not terms:
             continue
         if title:
-            lines += ["", f"  {title}"]
+            lines += [f"  {title}"] if lines[-1] == "" else ["", f"  {title}"]
         lines += _rows(terms, account.dtype, width)
     if account.terms:
         lines.append("")

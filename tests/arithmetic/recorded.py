@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-import optrace
+from optrace.record.session import record as recording
 from optrace.trace.model import Event
-from optrace.trace.reader import Trace
+from optrace.trace.reader import Trace, load
 
 Make = Callable[[nn.Module], torch.optim.Optimizer]
 
@@ -20,7 +20,7 @@ def record(path: Path, make: Make, steps: int = 5, dtype: torch.dtype = torch.fl
     torch.manual_seed(0)
     net = nn.Linear(4, 3).to(dtype)
     optimizer = make(net)
-    with optrace.record(path):
+    with recording(path):
         for _ in range(steps):
             batch = torch.randn(8, 4, dtype=torch.float64).to(dtype)
 
@@ -35,7 +35,7 @@ def record(path: Path, make: Make, steps: int = 5, dtype: torch.dtype = torch.fl
             else:
                 loss()
                 optimizer.step()
-    return optrace.load(path)
+    return load(path)
 
 
 def steps_of(trace: Trace) -> list[Event]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from tests.arithmetic.torch_steps import steps
+from .torch_steps import steps
 
 REAL = ("float64", "float32", "bfloat16", "float16")
 COMPLEX = ("complex64", "complex128")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from optrace.arithmetic import AGREE_WITHIN, StepInput, account
 from optrace.arithmetic.conclude import distance
 from optrace.arithmetic.floating import Floating
-from tests.arithmetic.strategies import COMPLEX, HYPER, REAL, Case, cases, modes
+
+from .strategies import COMPLEX, HYPER, REAL, Case, cases, modes
 
 # How many units in the last place the prediction may lie from what torch computed. Zero: bit for bit.
 # Families that take a square root may differ where torch's vectorised √ is a unit off: two units of the change, and

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import nn
 
-import optrace
 from optrace.arithmetic import explain, momentum_origins
 from optrace.arithmetic.render import render, render_origins, verdict
 from optrace.errors import LookupFailed
-from optrace.trace.reader import Trace
-from tests.arithmetic.recorded import Make, record, steps_of
+from optrace.record.session import record as recording
+from optrace.trace.reader import Trace, load
+
+from .recorded import Make, record, steps_of
 
 O = torch.optim  # noqa: E741
 
@@ -95,13 +96,13 @@ def test_the_first_gradient_of_sgd_comes_in_whole(tmp_path: Path) -> None:
 def test_origins_end_where_the_buffer_was_written_by_hand(tmp_path: Path) -> None:
     p = nn.Parameter(torch.ones(2))
     optimizer = O.SGD([p], lr=0.1, momentum=0.9)
-    with optrace.record(tmp_path / "t.optrace"):
+    with recording(tmp_path / "t.optrace"):
         for number in range(4):
             p.grad = torch.ones(2)
             if number == 2:
                 optimizer.state[p]["momentum_buffer"].zero_()
             optimizer.step()
-    with optrace.load(tmp_path / "t.optrace") as trace:
+    with load(tmp_path / "t.optrace") as trace:
         found = momentum_origins(trace, steps_of(trace)[-1], "p", (0,))
         assert len(found.steps) == 2
         assert "something other than a step wrote momentum_buffer" in found.reason
@@ -111,10 +112,10 @@ def test_origins_end_where_the_buffer_was_written_by_hand(tmp_path: Path) -> Non
 def test_a_parameter_without_gradient_is_passed_over(tmp_path: Path) -> None:
     p, q = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
     optimizer = O.SGD([p, q], lr=0.1)
-    with optrace.record(tmp_path / "t.optrace"):
+    with recording(tmp_path / "t.optrace"):
         p.grad = torch.ones(2)
         optimizer.step()
-    with optrace.load(tmp_path / "t.optrace") as trace:
+    with load(tmp_path / "t.optrace") as trace:
         found = explain(trace, steps_of(trace)[0], "q")
         assert "no gradient" in found.reason
         assert found.agrees
@@ -149,13 +150,13 @@ def test_a_gradscaler_with_a_fused_optimizer(tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     optimizer = O.Adam(net.parameters(), lr=0.1, fused=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
-    with optrace.record(tmp_path / "t.optrace"):
+    with recording(tmp_path / "t.optrace"):
         for _ in range(2):
             optimizer.zero_grad()
             scaler.scale(net(torch.ones(1, 2)).sum()).backward()
             scaler.step(optimizer)
             scaler.update()
-    with optrace.load(tmp_path / "t.optrace") as trace:
+    with load(tmp_path / "t.optrace") as trace:
         for step in steps_of(trace):
             found = explain(trace, step, "weight")
             assert found.agrees, render(found)
@@ -165,12 +166,12 @@ def test_samples_of_a_large_parameter(tmp_path: Path) -> None:
     torch.manual_seed(0)
     net = nn.Linear(200, 200)
     optimizer = O.Adam(net.parameters())
-    with optrace.record(tmp_path / "t.optrace", budget=100_000):
+    with recording(tmp_path / "t.optrace", budget=100_000):
         for _ in range(4):
             optimizer.zero_grad()
             net(torch.randn(4, 200)).pow(2).sum().backward()
             optimizer.step()
-    with optrace.load(tmp_path / "t.optrace") as trace:
+    with load(tmp_path / "t.optrace") as trace:
         last = steps_of(trace)[1]
         assert trace.exactness("weight", "param", last) == "sampled"
         found = explain(trace, last, "weight")
@@ -187,12 +188,12 @@ def test_samples_of_a_large_parameter(tmp_path: Path) -> None:
 def test_complex_parameters(tmp_path: Path) -> None:
     p = nn.Parameter(torch.randn(3, dtype=torch.complex64))
     optimizer = O.Adam([p], lr=0.1)
-    with optrace.record(tmp_path / "t.optrace"):
+    with recording(tmp_path / "t.optrace"):
         for _ in range(3):
             optimizer.zero_grad()
             (p - (1 + 2j)).abs().pow(2).sum().backward()
             optimizer.step()
-    with optrace.load(tmp_path / "t.optrace") as trace:
+    with load(tmp_path / "t.optrace") as trace:
         found = explain(trace, steps_of(trace)[-1], "p", (1,))
         assert found.agrees
         assert isinstance(found.predicted, complex)

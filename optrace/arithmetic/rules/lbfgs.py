@@ -49,7 +49,9 @@ def lbfgs(step: StepInput, element: tuple[int, ...]) -> Account:
         terms.append(_line("last_move", "last move", "", "t · d", float(length) * d[element], n))
         turned = angle(d, change)
         if not np.isnan(turned):
-            terms.append(Term("angle", "angle of d", "∠", f"{turned:.3g}°", turned, "to all that this step moved"))
+            terms.append(
+                Term("angle", "angle of d", "∠", "in degrees", float(f"{turned:.4g}"), "to all that this step moved")
+            )
     terms.append(_line("change", "change", "Δ", "new − old", change[element], n))
     moved = float(np.linalg.norm(change.ravel()))
     terms.append(Term("change_norm", "‖change‖", "‖Δ‖", "of the whole parameter", moved))

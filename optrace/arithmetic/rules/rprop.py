@@ -28,12 +28,11 @@ def rprop(sheet: Sheet) -> Real:
     sheet.line("agreement", "with the last one", "", f"g · {sheet.say(previous)}", agreement)
     # torch keeps the factor in a tensor of the parameter's dtype.
     size = np.clip(n.mul(old, n.stored(factor)), n.stored(smallest), n.stored(largest))
-    if np.isnan(agreement):
-        size = np.float64(np.nan)
     formula = f"clamp({sheet.say(old)} · {scalar(factor)}, {scalar(smallest)}, {scalar(largest)})"
     sheet.line("step_size", "step size", "s", formula, size, note, state="step_size")
     if n.stored(factor) == n.stored(eta_minus):
         sheet.g = np.float64(0.0)
         sheet.line("held_back", "held back", "g", "0", sheet.g, "no move after a turn", state="prev")
-    change = sheet.line("change", "change", "Δ", "−sign(g) · s", -np.sign(sheet.g) * size)
-    return sheet.finish(n.addcmul(sheet.p, np.sign(sheet.g), size, -1), change)
+    sign = np.float64(int(sheet.g > 0) - int(sheet.g < 0))  # torch's sign of nan is 0
+    change = sheet.line("change", "change", "Δ", "−sign(g) · s", -sign * size)
+    return sheet.finish(n.addcmul(sheet.p, sign, size, -1), change)
