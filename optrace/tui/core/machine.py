@@ -1,0 +1,41 @@
+"""All that is asked of a trace, in one hand: readings, owners, effects, contributions and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from optrace.trace.model import Parameter
+from optrace.tui.core.effects import Effects
+from optrace.tui.core.owners import Owners
+from optrace.tui.core.parts import Parts
+from optrace.tui.core.readings import Readings
+from optrace.tui.core.story import Story
+from optrace.tui.core.table import Table
+from optrace.tui.core.timeline import Timeline
+
+if TYPE_CHECKING:
+    from optrace.trace.reader import Trace
+
+
+class Machine:
+    """What the panes draw from. One for each trace."""
+
+    def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None) -> None:
+        self.trace = trace
+        self.readings = Readings(trace, on_ready)
+        self.owners = Owners(trace)
+        self.effects = Effects(trace)
+        self.parts = Parts(trace, self.readings, self.owners)
+        self.story = Story(trace, self.readings, self.owners, self.effects, self.parts)
+        self.table = Table(trace, self.readings, self.effects, self.parts)
+        self.timeline = Timeline(trace, self.owners, self.effects)
+
+    def close(self) -> None:
+        """Stop the worker and let go of the files."""
+        self.readings.close()
+        self.trace.close()
+
+    def kinds(self, parameter: Parameter) -> list[str]:
+        """The values of a parameter that were ever recorded."""
+        return self.trace.kinds(parameter)

@@ -1,0 +1,149 @@
+"""The *Gradient* tab: the contributions inside a gradient, what has become of each, and what it should have been."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from optrace.errors import LookupFailed
+from optrace.trace.model import Parameter
+from optrace.tui.core.blocks import bar
+from optrace.tui.core.machine import Machine
+from optrace.tui.core.numerals import element, index, short, times
+from optrace.tui.core.parts import FRESH, STALE, Gradient, Part
+from optrace.tui.core.readings import Stats, wide
+from optrace.tui.core.spans import Line, Span, left, right
+from optrace.tui.core.table import PATTERN
+
+LISTED = 40
+
+
+def lines(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int) -> list[Line]:
+    """The tab's lines, `room` columns wide."""
+    gradient = machine.parts.at(parameter, seq, LISTED)
+    found = [_norms(machine, parameter, seq), []]
+    if gradient.just_cleared:
+        found.append([Span("This event took out of it:", "changed")])
+        found += _list(gradient.just_cleared, seq, room, cleared=True)
+        return found
+    if not gradient.present:
+        return [*found, [Span("There is no gradient here: it is None.", "dim")], *_owner(machine, parameter)]
+    if gradient.zeroed:
+        return [*found, [Span("The gradient is filled with zeros: cleared in place.", "dim")]]
+    if not gradient.parts:
+        return [*found, [Span("It was set by something other than a backward.", "dim")]]
+    found += _list(gradient.parts, seq, room)
+    found.append([])
+    found += _without_the_stale(machine, parameter, seq, gradient)
+    found += _element(machine, parameter, seq, place, gradient)
+    return found
+
+
+def _norms(machine: Machine, parameter: Parameter, seq: int) -> Line:
+    now = machine.readings.stats(parameter, "grad", seq)
+    wrote = (parameter.id, "grad") in machine.effects.of(seq).changes
+    line: Line = [Span("norm ", "dim")]
+    if wrote:
+        before = machine.readings.stats(parameter, "grad", seq - 1) if seq else None
+        line += [Span(_norm(before)), Span(" → ", "changed"), Span(_norm(now), "changed bold")]
+    else:
+        line.append(Span(_norm(now), "bold"))
+    if isinstance(now, Stats):
+        line.append(Span(f"   min {short(now.min)}  mean {short(now.mean)}  max {short(now.max)}", "dim"))
+        if now.nonfinite:
+            line.append(Span(f"   {int(now.nonfinite)} not finite", "bad"))
+    return line
+
+
+def _norm(stats: Any) -> str:
+    return short(stats.norm) if isinstance(stats, Stats) else "none" if stats is None else "…"
+
+
+def _owner(machine: Machine, parameter: Parameter) -> list[Line]:
+    optimizers = machine.owners.optimizers(parameter)
+    if optimizers:
+        return []
+    return [[Span("No optimizer holds this parameter: nothing will ever apply its gradient.", "finding-warning")]]
+
+
+def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False) -> list[Line]:
+    largest = max((part.norm or 0.0 for part in parts if part.norm and math.isfinite(part.norm)), default=0.0)
+    wide_bar = max(6, min(24, room - 52))
+    found: list[Line] = []
+    stale = 0
+    for part in parts:
+        if part.older:
+            label = f"{part.older} older"
+        else:
+            label = "this one" if part.seq == seq else f"from {part.position}"
+        share = (part.norm or 0.0) / largest if largest else 0.0
+        glyph = PATTERN[part.fate][stale % len(PATTERN[part.fate])]
+        stale += part.fate == STALE
+        drawn = bar(share, wide_bar)
+        drawn = drawn.replace("█", "·" if cleared else glyph) if cleared or part.fate != FRESH else drawn
+        if (cleared or part.fate != FRESH) and drawn and drawn[-1] not in (glyph, "·"):
+            drawn = drawn[:-1] + ("·" if cleared else glyph)
+        line = [
+            Span(left(label, 12), "bold" if part.seq == seq else ""),
+            Span(left(drawn, wide_bar + 1), "cleared" if cleared else part.fate),
+            Span(right(short(part.norm), 7) + "  "),
+            Span(left(_fate(part, seq, cleared), 19), part.fate),
+        ]
+        if part.site is not None and not part.older:
+            line.append(Span(f"{part.site.file.rsplit('/', 1)[-1]}:{part.site.line}", "dim"))
+        found.append(line)
+    return found
+
+
+def _fate(part: Part, seq: int, cleared: bool) -> str:
+    if part.applied == 0:
+        return "never applied" if cleared else "fresh" if part.seq == seq else "not applied yet"
+    return f"applied {times(part.applied)}"
+
+
+def _without_the_stale(machine: Machine, parameter: Parameter, seq: int, gradient: Gradient) -> list[Line]:
+    """What the gradient would be had it been cleared in time."""
+    if not gradient.stale or not gradient.fresh:
+        return []
+    try:
+        now = machine.readings.array(parameter, "grad", seq)
+    except LookupFailed:
+        return []
+    pieces = [machine.parts.contribution(parameter, part.seq) for part in gradient.parts if part.fate == FRESH]
+    if now is None or any(piece is None or piece.shape != now.shape for piece in pieces):
+        return []
+    clean = np.sum([piece for piece in pieces if piece is not None], axis=0)
+    have = wide(now)
+    sizes = float(np.linalg.norm(clean.ravel())), float(np.linalg.norm(have.ravel()))
+    line: Line = [Span("With the gradient cleared it would be "), Span(short(sizes[0]), "fresh bold")]
+    if all(sizes) and math.isfinite(sizes[0] * sizes[1]) and now.size > 1:
+        cosine = float(np.vdot(clean.ravel(), have.ravel()).real) / (sizes[0] * sizes[1])
+        angle = math.degrees(math.acos(max(-1.0, min(1.0, cosine))))
+        line.append(Span(f", and point {angle:.0f}° away." if angle >= 0.5 else ", in the same direction."))
+    else:
+        line.append(Span("."))
+    return [line]
+
+
+def _element(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], gradient: Gradient) -> list[Line]:
+    """The chosen element as a sum of its contributions."""
+    total = machine.readings.element(parameter, "grad", seq, place)
+    if total is None or not all(0 <= p < s for p, s in zip(place, parameter.shape, strict=False)):
+        return []
+    line: Line = [Span(f"element {index(place)}  ", "dim")]
+    parts = gradient.parts[-5:]
+    if len(parts) < len(gradient.parts) or parts[0].older:
+        line.append(Span("… + ", "dim"))
+        parts = tuple(part for part in parts if not part.older)
+    for number, part in enumerate(parts):
+        added = machine.parts.contribution(parameter, part.seq)
+        if added is None:
+            return []
+        value = added[place]
+        if number:
+            line.append(Span(" − " if value.real < 0 else " + "))
+        text = element(abs(value) if number and not np.iscomplexobj(added) else value, 4)
+        line.append(Span(text, part.fate))
+    return [[], [*line, Span(" = "), Span(element(total), "bold")]]

@@ -1,0 +1,135 @@
+"""The *History* tab: any statistic of a value over the run, as a chart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from optrace.trace.format import Flag
+from optrace.trace.model import Parameter
+from optrace.tui.core.canvas import Chart, Series, draw
+from optrace.tui.core.grid import Place
+from optrace.tui.core.machine import Machine
+from optrace.tui.core.numerals import index, short
+from optrace.tui.core.spans import Line, Span
+
+Array = np.ndarray[Any, Any]
+STATISTICS = ("norm", "min mean max", "element", "nonfinite", "zeros", "loss")
+STRETCH = 30_000
+"""Events between two looks at whether to stop."""
+MOST_ELEMENTS = 20_000
+"""Writes of which a single element is read; of more, every so many."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a chart is of."""
+
+    parameter: int
+    kind: str
+    statistic: str
+    place: Place
+    count: int
+    """Events in the trace, so that a growing one is read anew."""
+
+
+Report = Callable[[tuple[Series, ...], float], bool]
+"""Takes what there is so far and how much of the whole that is; False stops."""
+
+
+def wanted(machine: Machine, parameter: Parameter, kind: str, statistic: str, place: Place) -> Wanted:
+    """What the tab wants to draw."""
+    place = place if statistic == "element" else ()
+    return Wanted(parameter.id, kind, statistic, place, len(machine.trace.events))
+
+
+def collect(machine: Machine, want: Wanted, report: Report | None = None) -> tuple[Series, ...] | None:
+    """Read the series of a chart, in stretches; None where `report` said to stop."""
+    parameter = machine.trace.parameters.by_id(want.parameter)
+    if want.statistic == "loss":
+        return (_loss(machine),)
+    if want.statistic == "element":
+        return _element(machine, parameter, want, report)
+    if want.kind == "update":
+        return _updates(machine, parameter, want, report)
+    names = ("min", "mean", "max") if want.statistic == "min mean max" else (want.statistic,)
+    pieces: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
+    series: tuple[Series, ...] = ()
+    for first in range(0, want.count, STRETCH):
+        for name in names:
+            pieces[name].append(
+                machine.trace.statistics(parameter, want.kind, name, first, min(want.count, first + STRETCH))
+            )
+        last = first + STRETCH >= want.count
+        if last or report is not None:
+            series = tuple(_joined(name, pieces[name], f"series{number}") for number, name in enumerate(names))
+        if report is not None and not last and not report(series, (first + STRETCH) / want.count):
+            return None
+    return series
+
+
+def _joined(name: str, pieces: list[tuple[Array, Array]], role: str) -> Series:
+    return Series(name, np.concatenate([n for n, _ in pieces]), np.concatenate([v for _, v in pieces]), role)
+
+
+def _loss(machine: Machine) -> Series:
+    numbers = np.flatnonzero(machine.trace.column("flags") & Flag.LOSS)
+    return Series("loss", numbers, machine.trace.column("loss")[numbers], "series0")
+
+
+def _element(machine: Machine, parameter: Parameter, want: Wanted, report: Report | None) -> tuple[Series, ...] | None:
+    def read(number: int) -> float:
+        value = machine.readings.element(parameter, want.kind, number, want.place)
+        return float("nan") if value is None else float(abs(value) if np.iscomplexobj(value) else value)
+
+    return _one_by_one(machine, parameter, want, read, index(want.place), report)
+
+
+def _updates(machine: Machine, parameter: Parameter, want: Wanted, report: Report | None) -> tuple[Series, ...] | None:
+    def read(number: int) -> float:
+        ratio = machine.readings.ratio(parameter, number)
+        return ratio if isinstance(ratio, float) else float("nan")
+
+    return _one_by_one(machine, parameter, want, read, "Δ/param", report)
+
+
+def _one_by_one(
+    machine: Machine, parameter: Parameter, want: Wanted, read: Callable[[int], float], name: str, report: Report | None
+) -> tuple[Series, ...] | None:
+    numbers = machine.trace.writes(parameter, "param" if want.kind == "update" else want.kind)
+    numbers = numbers[np.searchsorted(numbers, 0) : np.searchsorted(numbers, want.count)]
+    every = -(-len(numbers) // MOST_ELEMENTS) or 1
+    numbers = numbers[::every]
+    values = np.full(len(numbers), np.nan)
+    label = name if every == 1 else f"{name} (every {every}th)"
+    for place, number in enumerate(numbers.tolist()):
+        values[place] = read(int(number))
+        if report is not None and place % 1000 == 999:
+            so_far = Series(label, numbers[: place + 1], values[: place + 1].copy(), "series0")
+            if not report((so_far,), place / len(numbers)):
+                return None
+    return (Series(label, numbers, values, "series0"),)
+
+
+def chart(series: tuple[Series, ...], count: int, seq: int, log: bool) -> Chart:
+    """The chart of a whole run."""
+    return Chart(series, 0, max(1, count - 1), log, seq)
+
+
+def lines(what: Chart, title: str, done: float, room: int, height: int, label: Any) -> list[Line]:
+    """The tab below its line of choices: a legend, and the chart."""
+    head: Line = [Span(title, "bold")]
+    for series in what.series if len(what.series) > 1 or (what.series and what.series[0].name not in title) else ():
+        head += [Span("   ━ ", series.role), Span(series.name, series.role)]
+    if what.cursor is not None and what.series:
+        for series in what.series:
+            place = int(np.searchsorted(series.numbers, what.cursor, "right")) - 1
+            if place >= 0:
+                head.append(Span(f"   {short(float(series.values[place]), 4)}", f"{series.role} bold"))
+    head.append(Span("   log" if what.log else "   linear", "dim"))
+    if done < 1:
+        head.append(Span(f"   reading {done:.0%}", "fresh"))
+    return [head, *draw(what, room, height - 1, label)]

@@ -1,0 +1,212 @@
+"""What opens a window over the main screen: prompts, findings, conditions, comparison, help."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from textual.screen import Screen
+
+from optrace.errors import LookupFailed
+from optrace.tui.core.conditions import Condition, complete, parse
+from optrace.tui.core.spans import Line, Span
+from optrace.tui.core.table import SORTS
+from optrace.tui.screens.entries import compare_entries, condition_entries, finding_entries, help_entries
+from optrace.tui.screens.listing import Listing
+from optrace.tui.screens.prompt import Prompt
+
+if TYPE_CHECKING:
+    from optrace.tui.core.session import Session
+    from optrace.tui.widgets.table import TablePane
+
+
+def keys(*pairs: str) -> Line:
+    """`keys("Enter", "go there")` as the last line of a window."""
+    line: Line = []
+    for key, word in zip(pairs[::2], pairs[1::2], strict=True):
+        line += [Span(key, "key"), Span(f" {word}   ", "dim")]
+    return line
+
+
+class Asking(Screen[None]):
+    """Mixed into the main screen."""
+
+    session: Session
+    table: TablePane
+
+    def redraw(self) -> None:
+        raise NotImplementedError
+
+    def moved(self, done: bool, otherwise: str = "") -> None:
+        raise NotImplementedError
+
+    def note(self, words: str, role: str = "") -> None:
+        raise NotImplementedError
+
+    def run_to(self, condition: Condition, forward: bool) -> None:
+        raise NotImplementedError
+
+    def sort_by(self, key: str) -> None:
+        raise NotImplementedError
+
+    def action_help(self) -> None:
+        self.app.push_screen(
+            Listing("Help", help_entries, keys("↑ ↓", "scroll", "Esc", "close"), choosing=False, verbs=())
+        )
+
+    def action_findings(self) -> None:
+        def done(taken: tuple[str, int] | None) -> None:
+            if taken is not None and len(self.session.findings):
+                self.moved(self.session.cursor.jump(self.session.findings.all[taken[1]].seq))
+
+        bottom = keys("↑ ↓", "choose", "Enter", "go there", "Esc", "close")
+        self.app.push_screen(Listing("Findings", finding_entries(self.session), bottom), done)
+
+    def action_compare(self) -> None:
+        if self.session.mark is None:
+            self.note("Set a mark with m first, go elsewhere, then compare with d.", "dim")
+            return
+        self.app.push_screen(
+            Listing("Compare", compare_entries(self.session), keys("↑ ↓", "scroll", "Esc", "close"), choosing=False, verbs=())
+        )
+
+    # Go to
+
+    def action_go_to(self) -> None:
+        def check(text: str) -> None:
+            if _element(text) is not None:
+                self._checked_element(text)
+            else:
+                self.session.cursor.parse(text)
+
+        def done(text: str | None) -> None:
+            if text is None:
+                return
+            if _element(text) is not None:
+                self.session.view.place = self._checked_element(text)
+                self.redraw()
+            else:
+                self.session.follow = False
+                self.moved(self.session.cursor.jump(self.session.cursor.parse(text)))
+
+        hint = "12:2 iteration and event · 12 iteration · 50% of the run · #300 event number · end · [3,7] element"
+        self.app.push_screen(Prompt("Go to", hint, check), done)
+
+    def _checked_element(self, text: str) -> tuple[int, ...]:
+        from optrace.arithmetic.explain import checked
+
+        place = _element(text)
+        if place is None or self.session.selected is None:
+            raise LookupFailed("no parameter is selected")
+        return checked(self.session.selected, place)
+
+    # Filter and sort
+
+    def action_filter(self) -> None:
+        before = self.session.view.filter
+
+        def done(text: str | None) -> None:
+            self.set_filter(before if text is None else text.strip())
+
+        def names(text: str) -> list[tuple[str, str]]:
+            return []
+
+        self.app.push_screen(
+            Prompt("Filter parameters", "part of a name, or several · Enter keeps it · Esc leaves it as it was", _anything, names, before, self.set_filter),
+            done,
+        )
+
+    def set_filter(self, text: str) -> None:
+        """Show only parameters with these words in their names."""
+        self.session.view.filter = text.strip()
+        self.session.refilter()
+        if self.session.row < 0 and self.session.rows:
+            self.session.choose(0)
+        self.redraw()
+        self.table.reveal()
+
+    def action_sort(self) -> None:
+        self.sort_by(SORTS[(SORTS.index(self.session.view.sort) + 1) % len(SORTS)])
+
+    # Conditions
+
+    def action_run(self, forward: bool) -> None:
+        view = self.session.view
+        if view.conditions:
+            self.run_to(view.conditions[view.current], forward)
+        else:
+            self.ask_condition(forward)
+
+    def ask_condition(self, forward: bool | None) -> None:
+        """Ask for a condition; then run to it, unless `forward` is None."""
+
+        def done(text: str | None) -> None:
+            if text is None:
+                return
+            view = self.session.view
+            condition = parse(text, self.session.trace)
+            if condition.text not in [known.text for known in view.conditions]:
+                view.conditions.append(condition)
+            view.current = [known.text for known in view.conditions].index(condition.text)
+            if forward is None:
+                self.action_conditions()
+            else:
+                self.run_to(condition, forward)
+
+        hint = 'grad_norm > 10 and kind == "backward" · isnan(loss) · param("fc1.weight").stale · Tab completes'
+        self.app.push_screen(
+            Prompt(
+                "Run to where", hint, lambda text: _parsed(text, self.session), lambda text: complete(text, self.session.trace)
+            ),
+            done,
+        )
+
+    def action_conditions(self) -> None:
+        def done(taken: tuple[str, int] | None) -> None:
+            view = self.session.view
+            if taken is None:
+                return
+            verb, number = taken
+            if verb == "add":
+                self.ask_condition(None)
+            elif verb == "delete" and number < len(view.conditions):
+                del view.conditions[number]
+                view.current = max(0, min(view.current, len(view.conditions) - 1))
+                self.action_conditions()
+            elif verb == "enter" and number < len(view.conditions):
+                view.current = number
+                self.run_to(view.conditions[number], True)
+
+        bottom = keys("Enter", "run to it", "a", "add", "d", "delete", "Esc", "close")
+        entries = condition_entries(self.session)
+        self.app.push_screen(Listing("Conditions", entries, bottom, verbs=("enter", "add", "delete")), done)
+
+    # Pictures
+
+    def action_picture(self) -> None:
+        name = f"optrace-{self.session.position(self.session.seq).replace(':', '-')}.svg"
+        try:
+            path = self.app.save_screenshot(name, path=".")
+        except OSError as error:
+            self.note(f"The picture could not be saved: {error.strerror}", "bad")
+        else:
+            self.note(f"Saved {path}.", "good")
+
+
+def _parsed(text: str, session: Session) -> None:
+    from optrace.tui.core.conditions.columns import Columns
+    from optrace.tui.core.conditions.search import holds
+
+    condition = parse(text, session.trace)
+    holds(condition, Columns(session.machine, session.seq, session.seq + 1))
+
+
+def _element(text: str) -> tuple[int, ...] | None:
+    match = re.fullmatch(r"\s*\[\s*(\d*(?:\s*,\s*\d+)*)\s*\]\s*", text)
+    if match is None:
+        return None
+    return tuple(int(part) for part in match[1].split(",") if part.strip())
+
+
+def _anything(text: str) -> None:
+    return None

@@ -1,0 +1,252 @@
+"""What takes time: searches, charts, checks, sorting, following, playing. All in threads or on timers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from textual.screen import Screen
+from textual.timer import Timer
+
+from optrace.errors import OptraceError
+from optrace.trace.reader import load
+from optrace.tui.core import findings
+from optrace.tui.core.conditions import Condition, Progress, search
+from optrace.tui.core.spans import Span
+from optrace.tui.core.table import SORT_NAMES
+from optrace.tui.core.tabs import history
+
+if TYPE_CHECKING:
+    from optrace.tui.core.session import Session
+    from optrace.tui.widgets.inspector import InspectorPane
+    from optrace.tui.widgets.keybar import KeyBar
+
+POLL = 0.25
+"""Seconds between two looks at a trace that is still being recorded, at the least."""
+
+
+class Background(Screen[None]):
+    """Mixed into the main screen."""
+
+    session: Session
+    inspector: InspectorPane
+    keybar: KeyBar
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stop: threading.Event | None = None
+        self._stop_history: threading.Event | None = None
+        self._wanted: history.Wanted | None = None
+        self._timer: Timer | None = None
+        self._next_look = 0.0
+        self._next_check = 0.0
+        self.pace = 4.0
+
+    def redraw(self) -> None:
+        raise NotImplementedError
+
+    def start_background(self) -> None:
+        """After the first screen has been drawn."""
+        self.call_after_refresh(self._check)
+        if not self.session.trace.complete:
+            self.set_interval(POLL, self._grow)
+
+    def _from_thread(self, work: Any, *arguments: Any) -> None:
+        """Have the screen's thread do something, without waiting for it."""
+        if self.is_attached:
+            self.app.call_later_from_thread(work, *arguments)  # type: ignore[attr-defined]
+
+    # Checks
+
+    def _check(self) -> None:
+        self._next_check = time.monotonic() + 5
+        self.run_worker(self._find, thread=True, group="findings", exclusive=True, exit_on_error=False)
+
+    def _find(self) -> None:
+        try:
+            with load(self.session.trace.path) as trace:  # its own, so that nothing is shared with the screen
+                found = findings.find(trace)
+        except (OptraceError, OSError) as error:
+            found = findings.Findings(failure=str(error))
+        except Exception as error:
+            found = findings.Findings(failure=f"{type(error).__name__}: {error}")
+        self._from_thread(self._found, found)
+
+    def _found(self, found: findings.Findings) -> None:
+        self.session.findings = found
+        self.redraw()
+
+    # Searching
+
+    @property
+    def running(self) -> bool:
+        """A search or sort is under way."""
+        return self._stop is not None
+
+    def stop_search(self) -> None:
+        if self._stop is not None:
+            self._stop.set()
+            self._stop = None
+
+    def run_to(self, condition: Condition, forward: bool) -> None:
+        """Look for the next event where the condition holds."""
+        self.stop_search()
+        stop = self._stop = threading.Event()
+        seen = frozenset(self.session.findings.numbers)
+        start = self.session.seq
+        self._say_progress(stop, f"looking for {condition}", 0.0)
+
+        def progress(so_far: Progress) -> None:
+            share = so_far.looked / max(1, so_far.total)
+            self._from_thread(self._say_progress, stop, f"looking for {condition}", share)
+
+        def work() -> None:
+            hit: int | None = None
+            failure = ""
+            try:
+                hit = search(self.session.machine, condition, start, forward, stop, progress, seen)
+            except (OptraceError, OSError) as error:
+                failure = str(error)
+            self._from_thread(self._searched, stop, condition, forward, hit, failure)
+
+        self.run_worker(work, thread=True, group="search", exit_on_error=False)
+
+    def _say_progress(self, stop: threading.Event, words: str, share: float) -> None:
+        if self._stop is stop:
+            self.keybar.say([Span(words, "bold"), Span(f"  {share:.0%}   ", "fresh"), Span("Esc", "key"), Span(" stop", "dim")])
+
+    def _searched(self, stop: threading.Event, condition: Condition, forward: bool, hit: int | None, failure: str) -> None:
+        if self._stop is not stop:
+            return
+        self._stop = None
+        if failure:
+            self.keybar.say([Span(failure, "bad")])
+        elif hit is None:
+            self.keybar.say([Span(f"{condition} holds nowhere {'later' if forward else 'earlier'}.", "dim")])
+        else:
+            self.session.follow = False
+            self.session.cursor.jump(hit)
+            self.keybar.say([Span(f"{condition}", "match"), Span(" holds here.")])
+        self.redraw()
+
+    # Sorting
+
+    def sort_by(self, key: str) -> None:
+        """Sort the parameters; for thousands that takes a while."""
+        self.stop_search()
+        stop = self._stop = threading.Event()
+        words = f"sorting by {SORT_NAMES[key]}"
+
+        def progress(done: int, whole: int) -> bool:
+            self._from_thread(self._say_progress, stop, words, done / whole)
+            return not stop.is_set()
+
+        def work() -> None:
+            order = None
+            try:
+                order = self.session.sorted_by(key, progress)
+            except (OptraceError, OSError) as error:
+                self._from_thread(self.keybar.say, [Span(str(error), "bad")])
+            self._from_thread(self._sorted, stop, key, order)
+
+        self.run_worker(work, thread=True, group="search", exit_on_error=False)
+
+    def _sorted(self, stop: threading.Event, key: str, order: Any) -> None:
+        if self._stop is not stop:
+            return
+        self._stop = None
+        if order is not None:
+            self.session.use_order(key, order)
+            where = "" if key in ("order", "name", "size") else f", as at {self.session.position(self.session.seq)}"
+            self.keybar.say([Span(f"Sorted by {SORT_NAMES[key]}{where}.", "dim")])
+        self.redraw()
+
+    # Charts
+
+    def want_history(self) -> None:
+        """Read what the chart needs, unless it is there or on its way."""
+        want = self.inspector.wanted()
+        if want is None or want == self._wanted or want in self.inspector.series:
+            return
+        if self._stop_history is not None:
+            self._stop_history.set()
+        stop = self._stop_history = threading.Event()
+        self._wanted = want
+
+        def report(series: tuple[history.Series, ...], done: float) -> bool:
+            self._from_thread(self._read, want, series, done)
+            return not stop.is_set()
+
+        def work() -> None:
+            try:
+                series = history.collect(self.session.machine, want, report)
+            except (OptraceError, OSError) as error:
+                self._from_thread(self.keybar.say, [Span(str(error), "bad")])
+                series = ()
+            if series is not None:
+                self._from_thread(self._read, want, series, 1.0)
+
+        self.run_worker(work, thread=True, group="history", exit_on_error=False)
+
+    def _read(self, want: history.Wanted, series: tuple[history.Series, ...], done: float) -> None:
+        known = self.inspector.series
+        known[want] = (series, done)
+        while len(known) > 16:
+            known.pop(next(iter(known)))
+        if want == self._wanted:
+            if done >= 1:
+                self._wanted = None
+            self.inspector.show()
+        elif done < 1:
+            known.pop(want, None)
+
+    # Following
+
+    def _grow(self) -> None:
+        """Take in what was recorded since."""
+        now = time.monotonic()
+        session = self.session
+        if now < self._next_look or self.running or self._wanted is not None or session.trace.complete:
+            return
+        try:
+            new = session.trace.refresh()
+        except (OptraceError, OSError) as error:
+            self.keybar.say([Span(str(error), "bad")])
+            return
+        session.grown(new)
+        if new:
+            self.redraw()
+        self._next_look = time.monotonic() + 20 * (time.monotonic() - now)
+        if (new and time.monotonic() > self._next_check) or session.trace.complete:
+            self._check()
+
+    # Playing
+
+    @property
+    def playing(self) -> bool:
+        return self._timer is not None
+
+    def action_play(self) -> None:
+        if self._timer is not None:
+            self._timer.stop()
+            self._timer = None
+        else:
+            self._timer = self.set_interval(1 / self.pace, self._play_on)
+        self.keybar.say(self.playing_note())
+
+    def playing_note(self) -> list[Span]:
+        raise NotImplementedError
+
+    def _play_on(self) -> None:
+        if self.app.screen is not self:
+            return
+        if not self.session.cursor.move(1) and self.session.trace.complete:
+            self.action_play()
+        self.redraw()
+
+    def action_speed(self, factor: float) -> None:
+        self.pace = max(0.5, min(64.0, self.pace * factor))
+        if self._timer is not None:
+            self.action_play()
+            self.action_play()

@@ -1,0 +1,130 @@
+"""A window with lines to read or choose from: help, findings, conditions, comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.containers import Vertical
+from textual.events import Click
+from textual.screen import ModalScreen
+
+from optrace.tui.core.spans import Line, Span, wrap
+from optrace.tui.messages import RowChosen
+from optrace.tui.widgets.keybar import KeyBar
+from optrace.tui.widgets.lines import Lines
+
+Entries = Callable[[int], list[list[Line]]]
+"""For a width: the entries, each some lines."""
+
+
+class EntryLines(Lines):
+    """Entries one under another; one of them may be the chosen one."""
+
+    DEFAULT_CSS = "EntryLines { height: 1fr; }"
+
+    def __init__(self, entries: Entries, choosing: bool) -> None:
+        super().__init__()
+        self._make = entries
+        self._choosing = choosing
+        self._lines: list[tuple[int, Line]] = []
+        self.chosen = 0
+        self.count = 0
+
+    def prepare(self, width: int, height: int) -> int:
+        entries = self._make(max(10, width - 3))
+        self.count = len(entries)
+        self.chosen = max(0, min(self.chosen, self.count - 1))
+        self._lines = [(number, line) for number, entry in enumerate(entries) for line in entry]
+        return len(self._lines)
+
+    def line(self, y: int, width: int) -> Line:
+        if y >= len(self._lines):
+            return []
+        number, line = self._lines[y]
+        on = self._choosing and number == self.chosen
+        first = y == 0 or self._lines[y - 1][0] != number
+        line = [Span("▸ " if on and first else "  ", "selected-mark"), *line]
+        return [Span(span.text, f"{span.role} selected-row") for span in line] if on else line
+
+    def choose(self, number: int) -> None:
+        """Mark an entry and scroll to it."""
+        self.chosen = max(0, min(number, self.count - 1))
+        rows = [y for y, (owner, _) in enumerate(self._lines) if owner == self.chosen]
+        height = self.size.height
+        if rows and rows[0] < self.scroll_offset.y:
+            self.scroll_to(y=rows[0], animate=False, force=True)
+        elif rows and rows[-1] >= self.scroll_offset.y + height:
+            self.scroll_to(y=rows[-1] - height + 1, animate=False, force=True)
+        self.show()
+
+    def on_click(self, event: Click) -> None:
+        y = event.y + int(self.scroll_offset.y)
+        if y < len(self._lines):
+            self.post_message(RowChosen(self._lines[y][0]))
+
+
+class Listing(ModalScreen[tuple[str, int] | None]):
+    """Gives back what to do with which entry: `("enter", 3)`, `("delete", 0)`; None when closed."""
+
+    CSS = """
+    Listing { align: center middle; background: $background 55%; }
+    Listing > Vertical { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $primary; }
+    Listing KeyBar { background: $surface; }
+    """
+    BINDINGS = [
+        Binding("escape,q,question_mark", "leave", "Close"),
+        Binding("down,j", "walk(1)", "Next"),
+        Binding("up,k", "walk(-1)", "Previous"),
+        Binding("pagedown,space", "page(1)", "Page down"),
+        Binding("pageup", "page(-1)", "Page up"),
+        Binding("home", "walk(-100000)", "First"),
+        Binding("end", "walk(100000)", "Last"),
+        Binding("enter", "take('enter')", "Take"),
+        Binding("a", "take('add')", "Add"),
+        Binding("d,delete", "take('delete')", "Delete"),
+    ]
+
+    def __init__(self, title: str, entries: Entries, keys: Line, *, choosing: bool = True, verbs: tuple[str, ...] = ("enter",)) -> None:
+        super().__init__()
+        self._title, self._keys, self._verbs, self._choosing = title, keys, verbs, choosing
+        self._body = EntryLines(entries, choosing)
+
+    def compose(self) -> ComposeResult:
+        with Vertical() as box:
+            box.border_title = self._title
+            yield self._body
+            bar = KeyBar()
+            bar.note = self._keys
+            yield bar
+
+    def action_leave(self) -> None:
+        self.dismiss(None)
+
+    def action_walk(self, by: int) -> None:
+        if self._choosing:
+            self._body.choose(self._body.chosen + by)
+        else:
+            self._body.scroll_relative(y=by, animate=False, force=True)
+
+    def action_page(self, by: int) -> None:
+        if self._choosing:
+            self.action_walk(by * 5)
+        else:
+            self._body.scroll_relative(y=by * max(1, self._body.size.height - 1), animate=False, force=True)
+
+    def action_take(self, verb: str) -> None:
+        if verb in self._verbs and (self._body.count or verb == "add"):
+            self.dismiss((verb, self._body.chosen))
+
+    def on_row_chosen(self, message: RowChosen) -> None:
+        message.stop()
+        if self._choosing:
+            self._body.choose(message.row)
+            self.action_take("enter")
+
+
+def paragraph(line: Line, width: int, indent: int = 0) -> list[Line]:
+    """A wrapped line, moved to the right."""
+    return [[Span(" " * indent), *piece] for piece in wrap(line, width - indent)]

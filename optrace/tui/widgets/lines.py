@@ -1,0 +1,121 @@
+"""A pane that draws lines of spans through the line API, and repaints only lines that changed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+from rich.segment import Segment
+from textual.app import App
+from textual.geometry import Region, Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from optrace.errors import OptraceError
+from optrace.tui.core.blocks import ascii_only
+from optrace.tui.core.spans import Line, Span, fit, wrap
+from optrace.tui.messages import Damaged
+from optrace.tui.theme import style_of
+
+_KEPT = 512
+
+
+class Lines(ScrollView, can_focus=False):
+    """Subclasses say how many lines there are and what is in each; only visible ones are asked for."""
+
+    DEFAULT_CSS = """
+    Lines { scrollbar-size: 1 1; overflow-x: hidden; }
+    """
+    ALLOW_SELECT = False
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._strips: OrderedDict[int, tuple[Line, Strip]] = OrderedDict()
+        self._drawn_width = 0
+
+    # What subclasses say
+
+    def prepare(self, width: int, height: int) -> int:
+        """Get ready to be asked for lines; how many there are."""
+        raise NotImplementedError
+
+    def line(self, y: int, width: int) -> Line:
+        """Line `y`, in at most `width` columns."""
+        raise NotImplementedError
+
+    # Drawing
+
+    def show(self) -> None:
+        """Draw what has changed since the last time."""
+        width, height = self.scrollable_content_region.size
+        if not width or not height or not self.display:
+            return
+        try:
+            count = self.prepare(width, height)
+        except (OptraceError, OSError) as error:
+            self._fail(error)
+            return
+        if self.virtual_size != Size(width, count):
+            self.virtual_size = Size(width, count)
+            width = self.scrollable_content_region.width
+        known, self._strips = self._strips, OrderedDict()
+        same_width = width == self._drawn_width
+        self._drawn_width = width
+        top = self.scroll_offset.y
+        changed: list[Region] = []
+        for row in range(height):
+            new = self._strip(top + row, width)
+            old = known.get(top + row)
+            if not same_width or old is None or (old[1] is not new[1] and old[0] != new[0]):
+                changed.append(Region(0, row, width, 1))
+            elif old is not None:
+                self._strips[top + row] = old
+        if len(changed) > height // 2:
+            self.refresh()
+        elif changed:
+            self.refresh(*changed)
+
+    def repaint(self) -> None:
+        """Draw everything anew: the theme has changed."""
+        self._strips.clear()
+        self.show()
+        self.refresh()
+
+    def _strip(self, y: int, width: int) -> tuple[Line, Strip]:
+        found = self._strips.get(y)
+        if found is None:
+            try:
+                line = self.line(y, width)
+            except (OptraceError, OSError) as error:
+                line = [Span(str(error), "bad")]
+                self.post_message(Damaged(str(error)))
+            found = self._strips[y] = (line, paint(self.app, fit(line, width)))
+            if len(self._strips) > _KEPT:
+                self._strips.popitem(last=False)
+        return found
+
+    def render_line(self, y: int) -> Strip:
+        width = self.scrollable_content_region.width
+        if width != self._drawn_width:
+            self.show()
+        return self._strip(self.scroll_offset.y + y, width)[1].apply_style(self.rich_style)
+
+    def on_resize(self) -> None:
+        self._strips.clear()
+        self.show()
+
+    def _fail(self, error: Exception) -> None:
+        width = max(1, self._drawn_width or self.size.width)
+        self._strips.clear()
+        for y, line in enumerate(wrap([Span(str(error), "bad")], width)):
+            self._strips[y] = (line, paint(self.app, fit(line, width)))
+        self.post_message(Damaged(str(error)))
+        self.refresh()
+
+
+def paint(app: App[Any], line: Line) -> Strip:
+    """A line in the app's colours."""
+    dark = app.current_theme.dark
+    colour = not app.no_color
+    poor = getattr(app, "ascii_only", False)
+    return Strip([Segment(ascii_only(span.text) if poor else span.text, style_of(span.role, dark, colour)) for span in line])

@@ -1,0 +1,74 @@
+"""The first line: which trace, where in it, what kind of event, and how many findings."""
+
+from __future__ import annotations
+
+from textual.events import Click
+
+from optrace.tui.core.kinds import SHOWN
+from optrace.tui.core.numerals import count
+from optrace.tui.core.session import Session
+from optrace.tui.core.spans import Line, Span, cut_middle, ends, width
+from optrace.tui.messages import Act
+from optrace.tui.widgets.lines import Lines
+
+
+class TopBar(Lines):
+    """Name, position, event, findings."""
+
+    DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(id="topbar")
+        self._session = session
+        self.status: Line = []
+        self._badges_at = 0
+
+    def prepare(self, width: int, height: int) -> int:
+        return 1
+
+    def line(self, y: int, width_: int) -> Line:
+        session = self._session
+        event = session.event
+        kind = SHOWN[event.kind]
+        badges = self._badges()
+        _, stop = session.trace.iterations.bounds(event.iteration)
+        of = int(session.trace.column("index")[stop - 1])
+        middle: Line = [
+            Span(f"iteration {event.iteration}", "bold"),
+            Span(f" · event {event.index} of {of + 1} · " if width_ >= 100 else f":{event.index} ", "dim"),
+            Span(kind.word.upper(), kind.role),
+        ]
+        if event.depth:
+            middle.append(Span(" in a closure", "dim"))
+        name = cut_middle(session.trace.path.name, max(10, width_ - width(middle) - width(badges) - 18))
+        start: Line = [Span(" optrace ", "title"), Span(f" {name}  ", "")]
+        room = width_ - width(badges)
+        gap = max(1, min((width_ - width(middle)) // 2, room - width(middle) - 1) - width(start))
+        self._badges_at = room
+        return ends([*start, Span(" " * gap), *middle], badges, width_)
+
+    def _badges(self) -> Line:
+        session, found = self._session, self._session.findings
+        line: Line = [*self.status]
+        if line:
+            line.append(Span("  "))
+        if session.follow:
+            line.append(Span("● live  " if not session.trace.complete else "● end  ", "finding-hint"))
+        if not found.ready:
+            return [*line, Span("checking … ", "dim")]
+        if found.failure:
+            return [*line, Span("checks failed ", "bad")]
+        if not len(found):
+            return [*line, Span("✓ no findings ", "badge-ok")]
+        for severity in ("error", "warning", "hint"):
+            number = found.count(severity)
+            if number:
+                glyph = next(finding.glyph for finding in found.all if finding.severity == severity)
+                line.append(Span(f"{glyph} {count(number, severity)}  ", f"finding-{severity}"))
+        return line
+
+    def on_click(self, event: Click) -> None:
+        if event.x >= self._badges_at:
+            self.post_message(Act("findings"))
+
+
