@@ -102,6 +102,11 @@ class Run:
         """Unique names, in the order the parameters were first seen."""
         return tuple(self.parameter(number).name for number in sorted(parameters))
 
+    def listed(self, parameters: Iterable[int]) -> str:
+        """Names for a sentence: the first three, and how many more."""
+        names = self.names(parameters)
+        return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
     @staticmethod
     def line(site: Site | None, beside: Site | None = None) -> str:
         """`line 12`, or `other.py:12` where it is in another file than `beside`."""

@@ -73,6 +73,7 @@ optimizer.step()
         steps = piece.steps
         empty = np.zeros(len(view), bool)
         empty[steps.place[steps.inside == 0]] = True
+        clears = np.full(len(view), -1, np.int64)
         for flow in piece.flows:
             lost = np.where(flow.is_(Entry.CLEAR, Entry.ZERO), flow.waiting, 0)
             optimizers = {self.run.cohorts.memberships.optimizer[m] for m in flow.cohort.memberships}
@@ -80,9 +81,16 @@ optimizer.step()
                 continue
             for optimizer in optimizers:
                 account = self._accounts.setdefault((flow.cohort.index, optimizer), _Account())
-                self._look(flow, optimizer, account, lost, empty)
+                self._look(flow, optimizer, account, lost, empty, clears)
+        stacks = self.run.trace.records["stack"]
+        wasted = clears[clears >= 0]
+        for stack in np.unique(stacks[wasted]).tolist():
+            self._empty[stack].add(wasted[stacks[wasted] == stack])
 
-    def _look(self, flow: Flow, optimizer: int, account: _Account, lost: Array, empty: Array) -> None:
+    def _look(
+        self, flow: Flow, optimizer: int, account: _Account, lost: Array, empty: Array, clears: Array
+    ) -> None:
+        """Follow one cohort and optimizer. Steps left with nothing get their clearing's number in `clears`."""
         total = np.cumsum(lost) - lost + account.lost  # before each entry
         taken = (flow.code == Entry.APPLY) & (flow.optimizer == optimizer)
         since = total - last(taken, total, account.at_step)
@@ -91,12 +99,12 @@ optimizer.step()
         at = np.flatnonzero(taken & (since > 0))
         nothing = at[empty[flow.source[at]]]
         stacks = self.run.trace.records["stack"]
+        clears[flow.source[nothing]] = clear[nothing]
         for stack in np.unique(stacks[clear[nothing]]).tolist():
             mine = nothing[stacks[clear[nothing]] == stack]
             seen = self._empty.setdefault(stack, Seen())
-            had = seen.count
-            seen.add(clear[mine], flow.cohort.parameters, [optimizer])
-            seen.count = max(had, len(mine)) if had and seen.first >= flow.view.first else had + len(mine)
+            seen.parameters.update(flow.cohort.parameters)
+            seen.optimizers.add(optimizer)
             self._backward.setdefault(stack, int(kept[mine[0]]))
         used = np.flatnonzero(taken & (flow.fresh > 0))
         windows = self._windows.setdefault((flow.cohort.index, optimizer), _Windows())
