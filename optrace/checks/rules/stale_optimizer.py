@@ -76,8 +76,8 @@ train(model, optimizer)
                 f"go to {name}{again}, whose {len(used.parameters)} parameters no optimizer holds."
             ),
             fix=(
-                f"Make `{called}` after {run.line(site, site)}, from the parameters of {name}, or do not make the model "
-                "again there."
+                f"Make `{called}` after {run.line(site, site)}, from the parameters of {name}, or do not make the "
+                "model again there."
                 if site != made
                 else f"Make `{called}` on {run.line(made, site)} from the parameters of {name}."
             ),

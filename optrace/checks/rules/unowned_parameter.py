@@ -64,7 +64,7 @@ optimizer.step()
         whose = f"`{model.variable}`" if model and model.variable else f"a {model.class_name}" if model else "no model"
         on_purpose = partly or unowned.parameters <= self._loaded
         if on_purpose:
-            fix = f"Freeze them (`requires_grad_(False)`) if they are to stay as they are; else give them to `{called}`."
+            fix = f"Freeze them (`requires_grad_(False)`) if they are to stay as is; else give them to `{called}`."
         else:
             fix = f"Give the parameters of {whose} to `{called}` on {run.line(site, site)} too, or freeze them."
         return run.finding(
