@@ -81,7 +81,9 @@ class ViewApp(App[None]):
 def _poor() -> bool:
     """Whether the terminal can show little more than ASCII."""
     encoding = (getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False) or "").lower()
-    return "utf" not in encoding or os.environ.get("TERM") in ("linux", "dumb", "vt100") or "OPTRACE_ASCII" in os.environ
+    return (
+        "utf" not in encoding or os.environ.get("TERM") in ("linux", "dumb", "vt100") or "OPTRACE_ASCII" in os.environ
+    )
 
 
 def _light_background() -> bool:

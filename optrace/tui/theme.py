@@ -24,7 +24,7 @@ LIGHT = Theme(
 _DARK = {
     "dim": "#7d8899", "axis": "#8a94a6", "heading": "bold #a9b4c4", "title": "bold #ffffff", "key": "bold #f0c24a",
     "fresh": "#56b4e9", "stale": "#f0a020", "used": "#7d8899", "cleared": "#2fc79a", "changed": "#3fd6a6", "good": "bold #3fd6a6",
-    "bad": "bold #ff8adf", "mark": "bold #d79be8", "window": "#a9b4c4", "loss": "#9fb0c8", "seam": "",
+    "bad": "bold #ff8adf", "mark": "bold #d79be8", "window": "#a9b4c4", "loss": "#5d708c", "seam": "",
     "finding-error": "bold #ff6b4a", "finding-warning": "bold #f0a020", "finding-hint": "#b9a6ff", "finding-mark": "underline",
     "event-backward": "bold #56b4e9", "event-step": "bold #e7d36b", "event-clear": "bold #b7c0cc", "event-other": "bold #d79be8",
     "cursor-line": "bold #f0c24a", "cursor": "bold #10141b on #f0c24a", "cursor-column": "bold #f0c24a",
@@ -38,7 +38,7 @@ _DARK = {
 _LIGHT = {
     "dim": "#66707e", "axis": "#66707e", "heading": "bold #4a5563", "title": "bold #000000", "key": "bold #7a4f00",
     "fresh": "#0072b2", "stale": "#b35c00", "used": "#7b8592", "cleared": "#00735a", "changed": "#00735a", "good": "bold #00735a",
-    "bad": "bold #a3107c", "mark": "bold #8a3f9e", "window": "#4a5563", "loss": "#51617a", "seam": "",
+    "bad": "bold #a3107c", "mark": "bold #8a3f9e", "window": "#4a5563", "loss": "#9aa8bc", "seam": "",
     "finding-error": "bold #b83200", "finding-warning": "bold #9a5600", "finding-hint": "#5b45b0", "finding-mark": "underline",
     "event-backward": "bold #0067a3", "event-step": "bold #7a6300", "event-clear": "bold #4a5563", "event-other": "bold #8a3f9e",
     "cursor-line": "bold #8a5a00", "cursor": "bold #ffffff on #8a5a00", "cursor-column": "bold #8a5a00",

@@ -18,7 +18,7 @@ _ASCII = str.maketrans(
         "→": ">", "←": "<", "↑": "^", "↓": "v", "−": "-", "×": "x", "‖": "|", "Δ": "d", "√": "V", "✓": "=", "✗": "!",
         "–": "-", "≈": "~", "≤": "<", "≥": ">", "∞": "8", "“": '"', "”": '"', "’": "'", "β": "b", "ε": "e", "²": "2",
         "\u2009": " ", "\u00a0": " ", "\u202f": " ", "°": "d", "◆": "#", "⏵": ">", "⏸": "=", "⇥": ">", "∅": "0", "§": "S",
-        **dict(zip(LEVELS[1:8], "_..--~=", strict=True)), **dict.fromkeys("▏▎▍", "|"), **dict.fromkeys("▌▋▊▉", "#"),
+        **dict(zip(LEVELS[1:8], "_..--~=", strict=True)), **dict.fromkeys("▏▎▍", "|"), **dict.fromkeys("▌▋▊▉▆", "="),
     }
 )  # fmt: skip
 
@@ -30,9 +30,7 @@ def ascii_only(text: str) -> str:
     text = text.translate(_ASCII)
     if text.isascii():
         return text
-    return "".join(
-        c if c.isascii() else ("." if c == "⠀" else "*") if "⠀" <= c <= "⣿" else "?" for c in text
-    )
+    return "".join(c if c.isascii() else ("." if c == "⠀" else "*") if "⠀" <= c <= "⣿" else "?" for c in text)
 
 
 def bar(share: float, room: int) -> str:
@@ -72,7 +70,10 @@ def strip(values: Any, height: int = 1) -> list[str]:
     """A column chart of values [columns] in `height` lines, top line first; nan leaves a gap, inf shows `∞`."""
     finite = values[np.isfinite(values)]
     if not len(finite):
-        return [("".join("∞" if np.isinf(v) else " " for v in values)) if row == height - 1 else " " * len(values) for row in range(height)]
+        return [
+            ("".join("∞" if np.isinf(v) else " " for v in values)) if row == height - 1 else " " * len(values)
+            for row in range(height)
+        ]
     low, high = float(finite.min()), float(finite.max())
     if low > 0 and high / low > 1000:
         with np.errstate(invalid="ignore", divide="ignore"):

@@ -63,7 +63,11 @@ def draw(chart: Chart, room: int, height: int, label: Any) -> list[Line]:
     owner = np.full((rows, columns), -1)
     for number, series in enumerate(chart.series):
         _plot(series, chart, scale, cells, owner, number)
-    at = chart.column_of(chart.cursor, columns) if chart.cursor is not None and chart.first <= chart.cursor <= chart.last else None
+    at = (
+        chart.column_of(chart.cursor, columns)
+        if chart.cursor is not None and chart.first <= chart.cursor <= chart.last
+        else None
+    )
     ticks = scale.ticks(rows)
     lines: list[Line] = []
     for row in range(rows):

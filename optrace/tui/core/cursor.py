@@ -104,4 +104,6 @@ class Cursor:
             return number
         if re.fullmatch(r"\d+(:\d+)?", text):
             return self._trace.seq(text)
-        raise LookupFailed(f"{text!r} is no place; write 12:2 (iteration:event), 12 (iteration), 50% or #300 (event number)")
+        raise LookupFailed(
+            f"{text!r} is no place; write 12:2 (iteration:event), 12 (iteration), 50% or #300 (event number)"
+        )

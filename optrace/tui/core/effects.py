@@ -79,6 +79,8 @@ class Effects:
             **{name: tuple(found) for name, found in lists.items()},
             zeroed=zeroed,
             states=tuple(states),
-            changes={slot: change for slot, change in last.items() if not (slot[1] == "param" and change.op is Op.INIT)},
+            changes={
+                slot: change for slot, change in last.items() if not (slot[1] == "param" and change.op is Op.INIT)
+            },
             found=frozenset((change.parameter, change.kind) for change in changes if change.before),
         )

@@ -93,7 +93,10 @@ class Grid:
             return [list(row) for row in matrix[top : top + rows, start : start + columns]]
         flat = value.reshape(-1)
         last = min(top + rows, self.rows)
-        return [list(flat[row * self.fold + start : min((row + 1) * self.fold, row * self.fold + start + columns)]) for row in range(top, last)]
+        return [
+            list(flat[row * self.fold + start : min((row + 1) * self.fold, row * self.fold + start + columns)])
+            for row in range(top, last)
+        ]
 
 
 def start(shape: Place) -> Place:

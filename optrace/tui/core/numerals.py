@@ -35,7 +35,11 @@ def setting(value: Any) -> str:
     """A hyperparameter as somebody would type it: `0.001`, `1e-8`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return f"{value:g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−", 1) if value < 0 else f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
+    return (
+        f"{value:g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−", 1)
+        if value < 0
+        else f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
+    )
 
 
 def exact(value: Any, dtype: str = "float64") -> str:

@@ -13,9 +13,10 @@ from optrace.errors import LookupFailed
 from optrace.trace.format import Op
 from optrace.trace.model import Parameter, Position, Site
 from optrace.tui.core.owners import Owners
-from optrace.tui.core.readings import Readings, norm, wide
+from optrace.tui.core.readings import Readings, Stats, norm, wide
 
 if TYPE_CHECKING:
+    from optrace.ledger.account import Contribution
     from optrace.trace.reader import Trace
 
 Array = np.ndarray[Any, Any]
@@ -117,51 +118,33 @@ class Parts:
             return Gradient(False, just_cleared=cleared)
         if change.op is Op.ZERO:
             return Gradient(True, zeroed=True, just_cleared=cleared)
-        return Gradient(True, self._walk(parameter, seq, limit))
+        return Gradient(True, self._list(parameter, seq, limit))
 
-    def _walk(self, parameter: Parameter, seq: int, limit: int) -> tuple[Part, ...]:
-        trace = self._trace
-        writes = trace.writes(parameter, "grad")
-        place = int(np.searchsorted(writes, seq, "right")) - 1
-        deposits: list[int] = []
-        effects = trace.column("effect")
-        while place >= 0:
-            number = int(writes[place])
-            change = trace.effect_by_id(int(effects[number])).final[parameter.id, "grad"]
-            if change.op in (Op.CLEAR, Op.ZERO, Op.GONE):
-                break
-            if change.op in (Op.DEPOSIT, Op.INIT):
-                if len(deposits) == limit:
-                    break
-                deposits.append(number)
-            place -= 1
-        older = place >= 0 and len(deposits) == limit and change.op in (Op.DEPOSIT, Op.INIT)
+    def _list(self, parameter: Parameter, seq: int, limit: int) -> tuple[Part, ...]:
+        """The contributions that the ledger says are inside, the newest `limit` of them one by one."""
+        inside = self._trace.ledger(parameter, seq).inside
+        count = len(inside)
         steps = self._owners.steps(parameter)
-        parts = []
-        for number in reversed(deposits):
-            parts.append(self._part(parameter, number, seq, steps, number == deposits[0]))
-        if older and parts:
-            count = self._count_older(parameter, writes[: place + 1])
-            parts.insert(0, self._older(parameter, deposits[-1], int(writes[place]), seq, steps, count))
+        parts = [
+            self._part(parameter, inside[place], seq, steps, place == count - 1)
+            for place in range(max(0, count - limit), count)
+        ]
+        if count > limit and parts:
+            older = inside[count - limit - 1]
+            stats = self._readings.stats(parameter, "grad", parts[0].seq - 1)
+            fate = STALE if older.applied else FRESH
+            size = stats.norm if isinstance(stats, Stats) else None
+            parts.insert(
+                0, Part(older.seq, older.position, older.site, size, older.applied, (), fate, older=count - limit)
+            )
         return tuple(parts)
 
-    def _part(self, parameter: Parameter, number: int, seq: int, steps: Array, newest: bool) -> Part:
-        first, last = np.searchsorted(steps, (number, seq), "right")
-        applied = int(last - first)
+    def _part(self, parameter: Parameter, entry: Contribution, seq: int, steps: Array, newest: bool) -> Part:
+        applied = entry.applied
         fate = FRESH if applied == 0 else USED if applied == 1 and newest else STALE
-        event = self._trace.events[number]
-        return Part(
-            number, event.position, event.site, self._size(parameter, number), applied,
-            tuple(int(step) for step in steps[max(first, last - 3) : last]), fate,
-        )  # fmt: skip
-
-    def _older(self, parameter: Parameter, first: int, newest: int, seq: int, steps: Array, count: int) -> Part:
-        event = self._trace.events[newest]
-        start, stop = np.searchsorted(steps, (newest, seq), "right")
-        stats = self._readings.stats(parameter, "grad", first - 1)
-        size = getattr(stats, "norm", None)
-        fate = STALE if stop > start else FRESH
-        return Part(newest, event.position, event.site, size, int(stop - start), (), fate, older=count)
+        first, last = np.searchsorted(steps, (entry.seq, seq), "right")
+        uses = tuple(int(step) for step in steps[max(first, last - 3) : last]) if applied else ()
+        return Part(entry.seq, entry.position, entry.site, self._size(parameter, entry.seq), applied, uses, fate)
 
     def _size(self, parameter: Parameter, number: int) -> float | None:
         def work() -> float | None:
@@ -171,14 +154,6 @@ class Parts:
         size = 8 * parameter.numel
         result = self._readings.compute(("contribution", parameter.id, number), size, work)
         return result if isinstance(result, float) else None
-
-    def _count_older(self, parameter: Parameter, writes: Array) -> int:
-        """How many deposits end these writes since the last clearing."""
-        deposits, clears = self._kinds_of_writes(parameter)
-        last = int(writes[-1])
-        start = int(np.searchsorted(clears, last, "right")) - 1
-        begin = int(clears[start]) if start >= 0 else -1
-        return int(np.searchsorted(deposits, last, "right") - np.searchsorted(deposits, begin, "right"))
 
     def counts(self, parameter: Parameter, numbers: Array) -> tuple[Array, Array]:
         """Contributions, and stale contributions, in the gradient after each of the events `numbers`."""

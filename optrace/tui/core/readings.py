@@ -86,7 +86,9 @@ class Readings:
         found = self.last(parameter, "param", seq)
         if found is None or found[1].op is not Op.CHANGE:
             return None
-        return self.compute(("ratio", parameter.id, found[0]), 3 * found[1].nbytes, lambda: self._ratio(parameter, found[0]))
+        return self.compute(
+            ("ratio", parameter.id, found[0]), 3 * found[1].nbytes, lambda: self._ratio(parameter, found[0])
+        )
 
     def update(self, parameter: Parameter, seq: int) -> Array | None:
         """What the last change of the parameter at or before `seq` added to it."""

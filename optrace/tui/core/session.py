@@ -83,7 +83,11 @@ class Session:
         if self.selected is None:
             return False
         kind = self.written_kind
-        writes = self.trace.writes(self.selected, kind) if kind in (*self.machine.kinds(self.selected), "param", "grad") else []
+        writes = (
+            self.trace.writes(self.selected, kind)
+            if kind in (*self.machine.kinds(self.selected), "param", "grad")
+            else []
+        )
         place = int(np.searchsorted(writes, self.seq, "right" if forward else "left")) - (0 if forward else 1)
         return 0 <= place < len(writes) and self.cursor.jump(int(writes[place]))
 
@@ -113,7 +117,9 @@ class Session:
         """Apply the filter: every word must be in the name."""
         everything = self._order if self._order is not None else list(self.trace.parameters.values())
         words = self.view.filter.lower().split()
-        self.rows = [p for p in everything if all(word in " ".join(p.names).lower() for word in words)] if words else everything
+        self.rows = (
+            [p for p in everything if all(word in " ".join(p.names).lower() for word in words)] if words else everything
+        )
 
     def choose(self, row: int) -> None:
         """Select a row of the table."""
@@ -146,7 +152,9 @@ class Session:
             values.append(self._sort_value(parameter, key, seq))
             if progress is not None and number % 64 == 0 and not progress(number, len(everything)):
                 return None
-        order = sorted(range(len(everything)), key=lambda place: -values[place] if values[place] == values[place] else -np.inf)
+        order = sorted(
+            range(len(everything)), key=lambda place: -values[place] if values[place] == values[place] else -np.inf
+        )
         return [everything[place] for place in order]
 
     def _sort_value(self, parameter: Parameter, key: str, seq: int) -> float:

@@ -23,7 +23,9 @@ def highlighted(text: str) -> tuple[Span, ...]:
     """One line of Python with roles."""
     spans: list[Span] = []
     for match in _TOKEN.finditer(text[:2000]):
-        role = {"comment": "code-comment", "string": "code-string", "number": "code-number"}.get(match.lastgroup or "", "")
+        role = {"comment": "code-comment", "string": "code-string", "number": "code-number"}.get(
+            match.lastgroup or "", ""
+        )
         if match.lastgroup == "word" and (keyword.iskeyword(match[0]) or match[0] in ("self", "cls")):
             role = "code-keyword"
         if spans and spans[-1].role == role:
@@ -53,7 +55,14 @@ def top_line(count: int, height: int, current: int, others: tuple[int, ...]) -> 
 
 
 def code_line(
-    lines: tuple[str, ...], number: int, file: str, current: int, visited: frozenset[int], findings: Findings, room: int, shift: int = 0
+    lines: tuple[str, ...],
+    number: int,
+    file: str,
+    current: int,
+    visited: frozenset[int],
+    findings: Findings,
+    room: int,
+    shift: int = 0,
 ) -> Line:
     """Line `number` (from 1) in exactly `room` columns."""
     if number > len(lines):

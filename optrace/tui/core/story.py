@@ -89,9 +89,16 @@ class Story:
         if not reached:
             loss = f" (loss {short(event.loss, 4)})" if event.loss is not None else ""
             return [
-                [Span("backward", "event-backward bold"), Span(f" reached no parameter{loss}: no gradient has changed.")]
+                [
+                    Span("backward", "event-backward bold"),
+                    Span(f" reached no parameter{loss}: no gradient has changed."),
+                ]
             ]
-        line = [Span("backward", "event-backward bold"), Span(" added a gradient to "), Span(self._named(reached), "bold")]
+        line = [
+            Span("backward", "event-backward bold"),
+            Span(" added a gradient to "),
+            Span(self._named(reached), "bold"),
+        ]
         line.append(Span(f" (loss {short(event.loss, 4)})." if event.loss is not None else "."))
         subject = self._subject(reached, selected)
         gradients = [self._parts.at(parameter, event.seq) for parameter in subject]
@@ -105,7 +112,10 @@ class Story:
         stale = [part for gradient in gradients for part in gradient.parts if part.fate == STALE]
         if stale:
             sizes = [
-                (part.norm or 0.0, part.fate) for gradient in gradients for part in gradient.parts if part.norm is not None
+                (part.norm or 0.0, part.fate)
+                for gradient in gradients
+                for part in gradient.parts
+                if part.norm is not None
             ]
             whole = sum(size for size, _ in sizes)
             share = sum(size for size, fate in sizes if fate == STALE) / whole if whole else 0.0
@@ -127,7 +137,7 @@ class Story:
                     Span(": gradients are being accumulated.", "fresh"),
                 ]
             ]
-        return [[Span("The gradient was empty before, so this is ", ""), Span("this backward's alone.", "fresh")]]
+        return [[Span("The gradient was empty before: "), Span("all of it is from this backward.", "fresh")]]
 
     def sum_of(self, parameter: Parameter, seq: int) -> Line:
         """`x.grad: 300 = 200 from 0:0, already applied, + 100 from this backward`."""
@@ -169,7 +179,13 @@ class Story:
             return [Span(text, "fresh bold"), Span(" from this backward", "fresh")]
         if part.older:
             return [Span(text, f"{part.fate} bold"), Span(f" from {part.older} older", part.fate)]
-        fate = ", already applied" if part.applied == 1 else f", already applied {times(part.applied)}" if part.applied else ""
+        fate = (
+            ", already applied"
+            if part.applied == 1
+            else f", already applied {times(part.applied)}"
+            if part.applied
+            else ""
+        )
         return [Span(text, f"{part.fate} bold"), Span(f" from {part.position}{fate}", part.fate)]
 
     def _uniform(self, parameter: Parameter, seq: int) -> bool:
@@ -231,7 +247,10 @@ class Story:
             return [[Span(f"It used {what}, "), Span("for the first time.", "fresh")]]
         if not new:
             return [
-                [Span("It applied the same gradient again: ", "stale bold"), Span("no backward came since the last step.")]
+                [
+                    Span("It applied the same gradient again: ", "stale bold"),
+                    Span("no backward came since the last step."),
+                ]
             ]
         sizes = [(part.norm or 0.0, part.applied > 1) for gradient in full for part in gradient.parts]
         whole = sum(size for size, _ in sizes)
@@ -286,10 +305,16 @@ class Story:
             return [Span("They held nothing but zeros.")]
         unused = [part for part in taken if part.fate == FRESH]
         if not unused:
-            return [Span("All of it had been used by a step: "), Span("the next backward starts from nothing.", "fresh")]
+            return [
+                Span("All of it had been used by a step: "),
+                Span("the next backward starts from nothing.", "fresh"),
+            ]
         share = "Nothing of it" if len(unused) == len(taken) else f"Part of it ({percent(len(unused) / len(taken))})"
         verb = "had" if len(unused) == len(taken) else "had never"
-        return [Span(f"{share} {verb} been used by a step: ", "finding-warning"), Span("it is lost.", "finding-warning bold")]
+        return [
+            Span(f"{share} {verb} been used by a step: ", "finding-warning"),
+            Span("it is lost.", "finding-warning bold"),
+        ]
 
     def _clip(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
         before, after = event.detail.get("norm_before"), event.detail.get("norm_after")
@@ -308,13 +333,26 @@ class Story:
         if before == after or not isinstance(before, list) or not isinstance(after, list):
             return [[head, Span(" left the learning rate as it was.")]]
         pairs = [f"{_number(old)} → {_number(new)}" for old, new in zip(before, after, strict=False)]
-        return [[head, Span(" changed the learning rate: "), Span(listed(list(dict.fromkeys(pairs))), "bold changed"), Span(".")]]
+        return [
+            [
+                head,
+                Span(" changed the learning rate: "),
+                Span(listed(list(dict.fromkeys(pairs))), "bold changed"),
+                Span("."),
+            ]
+        ]
 
     def _unscale(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
         found = event.detail.get("found_inf") or []
-        line = [Span("unscale_", "event-other bold"), Span(f" divided the gradients by the scale {_number(event.detail.get('scale'))}.")]
+        line = [
+            Span("unscale_", "event-other bold"),
+            Span(f" divided the gradients by the scale {_number(event.detail.get('scale'))}."),
+        ]
         if any(isinstance(value, (int, float)) and value for value in found):
-            return [line, [Span("It found gradients that are not finite: the step will be left out.", "finding-warning")]]
+            return [
+                line,
+                [Span("It found gradients that are not finite: the step will be left out.", "finding-warning")],
+            ]
         return [line]
 
     def _scaler(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
@@ -327,7 +365,9 @@ class Story:
         of, name = event.detail.get("of", "module"), event.detail.get("class", "")
         changed = f"{count(len(summary.moved), 'parameter')} changed" if summary.moved else "no parameter changed"
         if of == "optimizer":
-            changed = f"state entries written: {listed(list(summary.states))}" if summary.states else "no state was written"
+            changed = (
+                f"state entries written: {listed(list(summary.states))}" if summary.states else "no state was written"
+            )
         return [[Span(f"{name}.load_state_dict", "event-other bold"), Span(f" was called: {changed}.")]]
 
     def _mutation(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
@@ -351,7 +391,12 @@ class Story:
             text = ", ".join(f"{name} = {_number(value)}" for name, value in values.items())
             return [[Span("logged", "event-other bold"), Span(f" {text}")]]
         value = event.detail.get("value")
-        return [[Span("mark", "event-other bold"), Span(f" {event.detail.get('name', '')}{'' if value is None else f' = {value}'}")]]
+        return [
+            [
+                Span("mark", "event-other bold"),
+                Span(f" {event.detail.get('name', '')}{'' if value is None else f' = {value}'}"),
+            ]
+        ]
 
     def _position(self, seq: int) -> str:
         return f"{int(self._trace.column('iteration')[seq])}:{int(self._trace.column('index')[seq])}"

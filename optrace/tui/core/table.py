@@ -17,7 +17,7 @@ from optrace.tui.core.spans import Line, Span, cut_middle, left, right
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
 
-PATTERN = {FRESH: "█", USED: "░", STALE: "▓▒"}
+PATTERN = {FRESH: "▆", USED: "░", STALE: "▓▒"}
 """What each fate is drawn with, so that the bar reads without colour; stale ones alternate."""
 
 
@@ -49,7 +49,11 @@ def columns(room: int, states: list[str], longest: int) -> list[Column]:
         Column("ratio", "Δ/param", 9),
         Column("norm", "‖param‖", 9),
         Column("shape", "shape", 10),
-        *[Column(f"state:{state}", f"‖{state}‖", max(10, min(len(state) + 3, 17))) for state in states if state != "step"],
+        *[
+            Column(f"state:{state}", f"‖{state}‖", max(10, min(len(state) + 3, 17)))
+            for state in states
+            if state != "step"
+        ],
     ]
     taken: list[Column] = []
     for column in wanted:
@@ -79,9 +83,20 @@ class Table:
         """Titles; the one sorted by has an arrow."""
         line: Line = [Span("  ")]
         for column in layout:
-            chosen = column.key == sort or (column.key == "bar" and sort == "stale") or (column.key == "shape" and sort == "size")
+            chosen = (
+                column.key == sort
+                or (column.key == "bar" and sort == "stale")
+                or (column.key == "shape" and sort == "size")
+            )
             title = column.title + ("▼" if chosen else "")
-            line.append(Span(right(title, column.width) if column.numeric else left(" " * (column.key == "bar") * 2 + title, column.width), "heading"))
+            line.append(
+                Span(
+                    right(title, column.width)
+                    if column.numeric
+                    else left(" " * (column.key == "bar") * 2 + title, column.width),
+                    "heading",
+                )
+            )
         return line
 
     def row(self, parameter: Parameter, seq: int, layout: list[Column], selected: bool) -> Line:

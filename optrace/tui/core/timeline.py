@@ -59,7 +59,12 @@ class Timeline:
         lines: list[Line] = []
         for number, row in enumerate(rows):
             label = Span(left(" loss" if number == 0 else "", LABEL), "dim")
-            line = [label, Span(row[:here], "loss"), Span(row[here : here + 1] or " ", "loss cursor-column"), Span(row[here + 1 :], "loss")]
+            line = [
+                label,
+                Span(row[:here], "loss"),
+                Span(row[here : here + 1] or " ", "loss cursor-column"),
+                Span(row[here + 1 :], "loss"),
+            ]
             if number == 0:
                 line.append(Span(right(short(loss, 4) if loss is not None else "", 9), "bold"))
                 if tail > 14 and rate is not None:

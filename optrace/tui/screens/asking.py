@@ -67,7 +67,13 @@ class Asking(Screen[None]):
             self.note("Set a mark with m first, go elsewhere, then compare with d.", "dim")
             return
         self.app.push_screen(
-            Listing("Compare", compare_entries(self.session), keys("↑ ↓", "scroll", "Esc", "close"), choosing=False, verbs=())
+            Listing(
+                "Compare",
+                compare_entries(self.session),
+                keys("↑ ↓", "scroll", "Esc", "close"),
+                choosing=False,
+                verbs=(),
+            )
         )
 
     # Go to
@@ -112,7 +118,14 @@ class Asking(Screen[None]):
             return []
 
         self.app.push_screen(
-            Prompt("Filter parameters", "part of a name, or several · Enter keeps it · Esc leaves it as it was", _anything, names, before, self.set_filter),
+            Prompt(
+                "Filter parameters",
+                "part of a name, or several · Enter keeps it · Esc leaves it as it was",
+                _anything,
+                names,
+                before,
+                self.set_filter,
+            ),
             done,
         )
 
@@ -156,7 +169,10 @@ class Asking(Screen[None]):
         hint = 'grad_norm > 10 and kind == "backward" · isnan(loss) · param("fc1.weight").stale · Tab completes'
         self.app.push_screen(
             Prompt(
-                "Run to where", hint, lambda text: _parsed(text, self.session), lambda text: complete(text, self.session.trace)
+                "Run to where",
+                hint,
+                lambda text: _parsed(text, self.session),
+                lambda text: complete(text, self.session.trace),
             ),
             done,
         )

@@ -114,9 +114,13 @@ class Background(Screen[None]):
 
     def _say_progress(self, stop: threading.Event, words: str, share: float) -> None:
         if self._stop is stop:
-            self.keybar.say([Span(words, "bold"), Span(f"  {share:.0%}   ", "fresh"), Span("Esc", "key"), Span(" stop", "dim")])
+            self.keybar.say(
+                [Span(words, "bold"), Span(f"  {share:.0%}   ", "fresh"), Span("Esc", "key"), Span(" stop", "dim")]
+            )
 
-    def _searched(self, stop: threading.Event, condition: Condition, forward: bool, hit: int | None, failure: str) -> None:
+    def _searched(
+        self, stop: threading.Event, condition: Condition, forward: bool, hit: int | None, failure: str
+    ) -> None:
         if self._stop is not stop:
             return
         self._stop = None

@@ -59,7 +59,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     ),
 )
 LEGEND: tuple[tuple[str, str, str], ...] = (
-    ("█████", "fresh", "fresh: a backward put it there, no step has used it"),
+    ("▆▆▆▆▆", "fresh", "fresh: a backward put it there, no step has used it"),
     ("░░░░░", "used", "used: one step has applied it; waiting to be cleared"),
     ("▓▒▓▒▓", "stale", "stale: applied before and still there. The next step applies it again"),
     ("·····", "cleared", "cleared by this event"),
@@ -81,7 +81,15 @@ def help_entries(width: int) -> list[list[Line]]:
     found.append([[Span("What the bars say", "heading")]])
     for glyphs, role, words in LEGEND:
         found.append([[Span("  "), Span(left(glyphs, 23), role), Span(words)]])
-    found += [[[]], [[Span("Letters in the lanes: ", "heading"), Span("Z zero_grad  B backward  S step  C clip  L learning rate  U unscale")]]]
+    found += [
+        [[]],
+        [
+            [
+                Span("Letters in the lanes: ", "heading"),
+                Span("Z zero_grad  B backward  S step  C clip  L learning rate  U unscale"),
+            ]
+        ],
+    ]
     found.append([[Span("  A scaler update  R load state  M changed by hand  • mark")]])
     return found
 
@@ -98,14 +106,22 @@ def finding_entries(session: Session) -> Entries:
             return [[[Span("Nothing was found: every contribution was applied once, then cleared.", "good")]]]
         found = []
         for finding in session.findings.all:
-            head: Line = [Span(f"{finding.glyph} {finding.severity} {finding.code} {finding.name.replace('-', ' ')}", finding.role)]
+            head: Line = [
+                Span(
+                    f"{finding.glyph} {finding.severity} {finding.code} {finding.name.replace('-', ' ')}", finding.role
+                )
+            ]
             where = f"{finding.file.rsplit('/', 1)[-1]}:{finding.line}  " if finding.file else ""
             times = f", {count(finding.count, 'event')}" if finding.count > 1 else ""
             entry = [head, [Span(f"  {where}first at {finding.where or 'no event'}{times}", "dim")]]
             entry += paragraph([Span(finding.message)], width, 2)
             entry += paragraph([Span(finding.fix, "bold")], width, 2)
             if finding.parameters:
-                entry += paragraph([Span(", ".join(finding.parameters[:6]) + (" …" if len(finding.parameters) > 6 else ""), "dim")], width, 2)
+                entry += paragraph(
+                    [Span(", ".join(finding.parameters[:6]) + (" …" if len(finding.parameters) > 6 else ""), "dim")],
+                    width,
+                    2,
+                )
             if finding.caused_by:
                 entry.append([Span(f"  follows from {finding.caused_by}", "dim")])
             found.append([*entry, []])

@@ -86,7 +86,9 @@ class Listing(ModalScreen[tuple[str, int] | None]):
         Binding("d,delete", "take('delete')", "Delete"),
     ]
 
-    def __init__(self, title: str, entries: Entries, keys: Line, *, choosing: bool = True, verbs: tuple[str, ...] = ("enter",)) -> None:
+    def __init__(
+        self, title: str, entries: Entries, keys: Line, *, choosing: bool = True, verbs: tuple[str, ...] = ("enter",)
+    ) -> None:
         super().__init__()
         self._title, self._keys, self._verbs, self._choosing = title, keys, verbs, choosing
         self._body = EntryLines(entries, choosing)

@@ -33,9 +33,7 @@ class MainScreen(Asking, Background, Screen[None]):
     CSS = """
     MainScreen { layout: vertical; background: $background; overflow: hidden; }
     #body { layout: grid; grid-size: 2 2; grid-columns: 2fr 3fr; grid-rows: 5fr 6fr; height: 1fr; }
-    MainScreen.-wide #body { grid-size: 3 2; grid-columns: 5fr 6fr 8fr; grid-rows: 1fr 1fr; }
-    MainScreen.-wide #inspector { column-span: 2; }
-    MainScreen.-wide #table { column-span: 2; }
+    MainScreen.-wide #body { grid-columns: 3fr 5fr; }
     MainScreen.-narrow #body { layout: vertical; }
     MainScreen.-narrow #panes { display: block; }
     MainScreen.-narrow #story { dock: top; height: 6; }
@@ -73,7 +71,10 @@ class MainScreen(Asking, Background, Screen[None]):
         Binding("up,k", "row(-1)", "Previous parameter"),
         Binding("pagedown", "page(1)", "Page of parameters down"),
         Binding("pageup", "page(-1)", "Page of parameters up"),
-        *[Binding(str(number), f"tab({name!r})", f"{name.title()} tab") for number, name in enumerate(("gradient", "update", "state", "values", "history"), 1)],
+        *[
+            Binding(str(number), f"tab({name!r})", f"{name.title()} tab")
+            for number, name in enumerate(("gradient", "update", "state", "values", "history"), 1)
+        ],
         Binding("tab", "turn_pane(1)", "Next tab or pane", priority=True),
         Binding("shift+tab", "turn_pane(-1)", "Previous tab or pane", priority=True),
         Binding("v", "turn_kind(1)", "Next value of the parameter"),
@@ -109,17 +110,25 @@ class MainScreen(Asking, Background, Screen[None]):
         yield self.topbar
         yield self.timeline
         with Container(id="body"):
+            yield self.panebar
             yield self.source
             yield self.table
             yield self.story
             yield self.inspector
-        # Below the story on narrow screens, where the panes take turns.
-        yield self.panebar
         yield self.keybar
 
     @property
     def panes(self) -> tuple[Lines, ...]:
-        return (self.topbar, self.timeline, self.source, self.table, self.story, self.inspector, self.panebar, self.keybar)
+        return (
+            self.topbar,
+            self.timeline,
+            self.source,
+            self.table,
+            self.story,
+            self.inspector,
+            self.panebar,
+            self.keybar,
+        )
 
     def on_mount(self) -> None:
         self._arrange(self.app.size.width, self.app.size.height)
@@ -222,7 +231,12 @@ class MainScreen(Asking, Background, Screen[None]):
     def action_mark(self) -> None:
         session = self.session
         session.mark = None if session.mark == session.seq else session.seq
-        self.note("Mark taken away." if session.mark is None else f"Marked {session.position(session.seq)}. d compares it with where you are then.", "mark")
+        self.note(
+            "Mark taken away."
+            if session.mark is None
+            else f"Marked {session.position(session.seq)}. d compares it with where you are then.",
+            "mark",
+        )
         self.redraw()
 
     # Parameters
@@ -368,4 +382,11 @@ class MainScreen(Asking, Background, Screen[None]):
         """What the last line says while playing."""
         if not self.playing:
             return []
-        return [Span("⏵ playing ", "fresh bold"), Span(f"{self.pace:g} events a second   ", "dim"), Span("Space", "key"), Span(" stop   ", "dim"), Span("+ −", "key"), Span(" speed", "dim")]
+        return [
+            Span("⏵ playing ", "fresh bold"),
+            Span(f"{self.pace:g} events a second   ", "dim"),
+            Span("Space", "key"),
+            Span(" stop   ", "dim"),
+            Span("+ −", "key"),
+            Span(" speed", "dim"),
+        ]

@@ -50,9 +50,10 @@ class InspectorPane(Lines):
             self._top = 2
             self._lines += _SIMPLE[session.view.tab](session.machine, parameter, session.seq, session.place, room)
         else:
-            self._lines.append(self._choices())
-            self._top = 2
-            left = height - 2
+            choices = self._choices(room)
+            self._lines += choices
+            self._top = 1 + len(choices)
+            left = height - self._top
             if session.view.tab == "values":
                 self._lines += values.lines(session.machine, parameter, session.seq, session.look, room, left)
             else:
@@ -76,23 +77,26 @@ class InspectorPane(Lines):
         line.append(Span(text, role))
         self._spots.append((y, start, start + cells(text) - 1, action))
 
-    def _choices(self) -> Line:
+    def _choices(self, room: int) -> list[Line]:
+        """What of the parameter, and how it is looked at; on two lines where one is too short."""
         session = self._session
         assert session.selected is not None
-        line: Line = []
-        for kind in shown_kinds(session.machine, session.selected):
+        kinds = shown_kinds(session.machine, session.selected)
+        names = ["last update" if kind == "update" else kind for kind in kinds]
+        history_tab = session.view.tab == "history"
+        views = (session.view.statistic, "log" if session.view.log else "linear") if history_tab else values.VIEWS
+        two = sum(len(name) + 2 for name in (*names, *views)) + 3 > room
+        lines: list[Line] = [[], []] if two else [[]]
+        for kind, name in zip(kinds, names, strict=True):
             on = kind == session.view.kind
-            name = "last update" if kind == "update" else kind
-            self._spot(1, line, f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", f"kind({kind!r})")
-        line.append(Span("  │  ", "axis"))
-        if session.view.tab == "values":
-            for name in values.VIEWS:
-                on = name == session.view.view
-                self._spot(1, line, f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", f"view({name!r})")
-        else:
-            self._spot(1, line, f"‹{session.view.statistic}›", "choice-on", "statistic(1)")
-            self._spot(1, line, "  log" if session.view.log else "  linear", "dim", "log")
-        return line
+            self._spot(1, lines[0], f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", f"kind({kind!r})")
+        if not two:
+            lines[0].append(Span(" │ ", "axis"))
+        for name in views:
+            on = name in (session.view.view, session.view.statistic)
+            action = ("statistic(1)" if on else "log") if history_tab else f"view({name!r})"
+            self._spot(len(lines), lines[-1], f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", action)
+        return lines
 
     def _history(self, room: int, height: int) -> list[Line]:
         session = self._session
@@ -143,14 +147,18 @@ class InspectorPane(Lines):
         """The element under the mouse."""
         session, look = self._session, self._session.look
         region = self.scrollable_content_region
-        room, height = region.width - 2, region.height - 2
+        room, height = region.width - 2, region.height - self._top
         if session.selected is None or look.view == "histogram":
             return
         grid = grid_of(session.selected, look, room)
         margin = values.margin_of(grid.shape)
         rows, columns = max(1, height - HEAD - 1), max(1, (room - margin) // look.cell)
         top, begin = grid.window(session.place, rows, columns)
-        place = grid.place(top + y - HEAD - 1, begin + (x - margin) // look.cell, session.place) if y > HEAD and x >= margin else None
+        place = (
+            grid.place(top + y - HEAD - 1, begin + (x - margin) // look.cell, session.place)
+            if y > HEAD and x >= margin
+            else None
+        )
         if place is not None:
             self.post_message(ElementChosen(place))
 

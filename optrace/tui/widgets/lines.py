@@ -24,7 +24,11 @@ class Lines(ScrollView, can_focus=False):
     """Subclasses say how many lines there are and what is in each; only visible ones are asked for."""
 
     DEFAULT_CSS = """
-    Lines { scrollbar-size: 1 1; overflow-x: hidden; }
+    Lines {
+        scrollbar-size: 1 1; overflow-x: hidden;
+        scrollbar-color: $border; scrollbar-color-hover: $primary; scrollbar-color-active: $primary;
+        scrollbar-background: $background; scrollbar-background-hover: $background; scrollbar-background-active: $background;
+    }
     """
     ALLOW_SELECT = False
 
@@ -118,4 +122,6 @@ def paint(app: App[Any], line: Line) -> Strip:
     dark = app.current_theme.dark
     colour = not app.no_color
     poor = getattr(app, "ascii_only", False)
-    return Strip([Segment(ascii_only(span.text) if poor else span.text, style_of(span.role, dark, colour)) for span in line])
+    return Strip(
+        [Segment(ascii_only(span.text) if poor else span.text, style_of(span.role, dark, colour)) for span in line]
+    )

@@ -45,7 +45,9 @@ class SourcePane(Lines):
         if self._text and stamp != self._stamp:
             self._stamp = stamp
             self.shift = 0
-            self._scroll(top_line(len(self._text), height, self._line - 1, tuple(line - 1 for line in self._visited)), width)
+            self._scroll(
+                top_line(len(self._text), height, self._line - 1, tuple(line - 1 for line in self._visited)), width
+            )
         return max(1, len(self._text))
 
     def _scroll(self, top: int, width: int) -> None:
@@ -66,7 +68,9 @@ class SourcePane(Lines):
 
     def line(self, y: int, width: int) -> Line:
         if not self._text:
-            reason = f"The text of {self._file} is not in the trace." if self._file else "This event has no line of source."
+            reason = (
+                f"The text of {self._file} is not in the trace." if self._file else "This event has no line of source."
+            )
             return [Span(reason, "dim")] if y == 0 else []
         return code_line(
             self._text, y + 1, self._file, self._line, self._visited, self._session.findings, width, self.shift

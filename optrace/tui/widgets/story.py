@@ -42,8 +42,15 @@ class StoryPane(Lines):
 
     def _finding(self, finding: Placed, width: int) -> list[Line]:
         since = "" if finding.seq == self._session.seq else f"  since {finding.where}"
-        head: Line = [Span(f"{finding.glyph} {finding.code} {finding.name.replace('-', ' ')}", finding.role), Span(since, "dim")]
-        return [*wrap(head, width), *([] if self.compact else wrap([Span(finding.message, "")], width)), *wrap([Span(finding.fix, "bold")], width)]
+        head: Line = [
+            Span(f"{finding.glyph} {finding.code} {finding.name.replace('-', ' ')}", finding.role),
+            Span(since, "dim"),
+        ]
+        return [
+            *wrap(head, width),
+            *([] if self.compact else wrap([Span(finding.message, "")], width)),
+            *wrap([Span(finding.fix, "bold")], width),
+        ]
 
     def line(self, y: int, width: int) -> Line:
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []

@@ -14,7 +14,9 @@ from optrace.tui.widgets.lines import Lines
 class TablePane(Lines):
     """The table of parameters. Its first line is the head, which stays."""
 
-    DEFAULT_CSS = "TablePane { border: round $border; border-title-color: $foreground; border-subtitle-color: $foreground; }"
+    DEFAULT_CSS = (
+        "TablePane { border: round $border; border-title-color: $foreground; border-subtitle-color: $foreground; }"
+    )
 
     def __init__(self, session: Session) -> None:
         super().__init__(id="table")
@@ -54,7 +56,11 @@ class TablePane(Lines):
             return session.machine.table.head(self._layout, session.view.sort)
         row = y - 1
         if not session.rows:
-            words = "No parameter matches. Esc clears the filter." if session.view.filter else "No parameters were recorded."
+            words = (
+                "No parameter matches. Esc clears the filter."
+                if session.view.filter
+                else "No parameters were recorded."
+            )
             return [Span("  " + words, "dim")] if row == 0 else []
         if row >= len(session.rows):
             return []

@@ -70,5 +70,3 @@ class TopBar(Lines):
     def on_click(self, event: Click) -> None:
         if event.x >= self._badges_at:
             self.post_message(Act("findings"))
-
-

@@ -47,7 +47,9 @@ def parse(text: str, trace: Trace | None = None) -> Condition:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         column = max(0, (getattr(error, "offset", None) or 1) - 1)
         hint = "; compare with ==" if "=" in text and "==" not in text and "<=" not in text and ">=" not in text else ""
-        raise ConditionError(f"cannot be read from column {column + 1}: {text[column : column + 20]!r}{hint}", column) from None
+        raise ConditionError(
+            f"cannot be read from column {column + 1}: {text[column : column + 20]!r}{hint}", column
+        ) from None
     _Check(trace).expression(tree)
     return Condition(text, tree)
 
@@ -88,20 +90,26 @@ class _Check:
         if any(isinstance(operand, ast.Name) and operand.id == "kind" for operand in operands):
             for operand in operands:
                 if isinstance(operand, ast.Constant) and operand.value not in KINDS:
-                    raise ConditionError(f"there is no kind {operand.value!r}{nearest(str(operand.value), KINDS)}", operand.col_offset)
+                    raise ConditionError(
+                        f"there is no kind {operand.value!r}{nearest(str(operand.value), KINDS)}", operand.col_offset
+                    )
 
     def _name(self, node: ast.Name) -> None:
         if node.id in FUNCTIONS or node.id == "param":
             example = 'param("fc1.weight").stale' if node.id == "param" else f"{node.id}(loss)"
             raise ConditionError(f"{node.id} needs something in brackets: {example}", node.col_offset)
         if node.id not in EVENT_NAMES:
-            raise ConditionError(f"there is no {node.id!r}{nearest(node.id, [*EVENT_NAMES, *FUNCTIONS])}", node.col_offset)
+            raise ConditionError(
+                f"there is no {node.id!r}{nearest(node.id, [*EVENT_NAMES, *FUNCTIONS])}", node.col_offset
+            )
 
     def _attribute(self, node: ast.Attribute) -> None:
         if not is_parameter(node.value):
             raise ConditionError(f"only param(…) has a .{node.attr}", node.col_offset)
         if node.attr not in PARAMETER_NAMES:
-            raise ConditionError(f"a parameter has no .{node.attr}{nearest(node.attr, PARAMETER_NAMES)}", node.col_offset)
+            raise ConditionError(
+                f"a parameter has no .{node.attr}{nearest(node.attr, PARAMETER_NAMES)}", node.col_offset
+            )
         assert isinstance(node.value, ast.Call)
         if self._trace is not None:
             try:
@@ -114,9 +122,13 @@ class _Check:
             raise ConditionError("say what of the parameter: .grad_norm, .norm, .stale, …", node.end_col_offset or 0)
         name = node.func.id if isinstance(node.func, ast.Name) else ""
         if name not in FUNCTIONS:
-            raise ConditionError(f"there is no function {ast.unparse(node.func)[:30]!r}{nearest(name, FUNCTIONS)}", node.col_offset)
+            raise ConditionError(
+                f"there is no function {ast.unparse(node.func)[:30]!r}{nearest(name, FUNCTIONS)}", node.col_offset
+            )
         if len(node.args) != FUNCTIONS[name].arguments or node.keywords:
-            raise ConditionError(f"{name} takes {FUNCTIONS[name].arguments} in brackets, {len(node.args)} given", node.col_offset)
+            raise ConditionError(
+                f"{name} takes {FUNCTIONS[name].arguments} in brackets, {len(node.args)} given", node.col_offset
+            )
         for argument in node.args:
             self.expression(argument)
 
@@ -128,6 +140,11 @@ def is_parameter(node: ast.expr) -> bool:
 
 def parameter_name(node: ast.Call) -> str:
     """The name in `param("name")`. Raises `ConditionError` where there is none."""
-    if len(node.args) != 1 or node.keywords or not isinstance(node.args[0], ast.Constant) or not isinstance(node.args[0].value, str):
+    if (
+        len(node.args) != 1
+        or node.keywords
+        or not isinstance(node.args[0], ast.Constant)
+        or not isinstance(node.args[0].value, str)
+    ):
         raise ConditionError('a parameter is written param("fc1.weight")', node.col_offset)
     return node.args[0].value

@@ -82,9 +82,7 @@ def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False
         glyph = PATTERN[part.fate][stale % len(PATTERN[part.fate])]
         stale += part.fate == STALE
         drawn = bar(share, wide_bar)
-        drawn = drawn.replace("█", "·" if cleared else glyph) if cleared or part.fate != FRESH else drawn
-        if (cleared or part.fate != FRESH) and drawn and drawn[-1] not in (glyph, "·"):
-            drawn = drawn[:-1] + ("·" if cleared else glyph)
+        drawn = ("·" if cleared else glyph) * len(drawn)
         line = [
             Span(left(label, 12), "bold" if part.seq == seq else ""),
             Span(left(drawn, wide_bar + 1), "cleared" if cleared else part.fate),
@@ -127,7 +125,9 @@ def _without_the_stale(machine: Machine, parameter: Parameter, seq: int, gradien
     return [line]
 
 
-def _element(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], gradient: Gradient) -> list[Line]:
+def _element(
+    machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], gradient: Gradient
+) -> list[Line]:
     """The chosen element as a sum of its contributions."""
     total = machine.readings.element(parameter, "grad", seq, place)
     if total is None or not all(0 <= p < s for p, s in zip(place, parameter.shape, strict=False)):

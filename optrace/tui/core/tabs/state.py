@@ -44,7 +44,12 @@ def _entries(machine: Machine, parameter: Parameter, kinds: list[str], seq: int,
     names = max(12, *(len(kind) + 2 for kind in kinds))
     summary = machine.effects.of(seq)
     found: list[Line] = [
-        [Span(left("entry", names) + right("shape", 9) + right("norm", 20) + right(f"at {index(place)}", 14), "heading")]
+        [
+            Span(
+                left("entry", names) + right("shape", 9) + right("norm", 20) + right(f"at {index(place)}", 14),
+                "heading",
+            )
+        ]
     ]
     for kind in kinds:
         change = summary.changes.get((parameter.id, kind))
@@ -76,14 +81,20 @@ def _corrections(machine: Machine, parameter: Parameter, hyper: Any, seq: int) -
     """Adam's bias corrections, as they stand."""
     betas = hyper.get("betas")
     count = machine.readings.element(parameter, "step", seq, ()) if "step" in machine.kinds(parameter) else None
-    if not isinstance(betas, (list, tuple)) or count is None or not all(isinstance(beta, (int, float)) for beta in betas):
+    if (
+        not isinstance(betas, (list, tuple))
+        or count is None
+        or not all(isinstance(beta, (int, float)) for beta in betas)
+    ):
         return []
     number = int(count)
     found: list[Line] = [[]]
     for beta, name in zip(betas, ("first", "second"), strict=False):
         factor = 1 - beta**number
         text = f"1 − {power(setting(beta), number)} = {short(factor, 4)}"
-        grown = f"the {name} moment counts {short(1 / factor, 3)}×" if factor and factor < 0.999 else "no longer matters"
+        grown = (
+            f"the {name} moment counts {short(1 / factor, 3)}×" if factor and factor < 0.999 else "no longer matters"
+        )
         found.append([Span(left("bias correction", 17), "dim"), Span(left(text, 28)), Span(grown, "dim")])
     return found
 

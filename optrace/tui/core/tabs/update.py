@@ -103,5 +103,7 @@ def _verdict(account: Account, room: int) -> list[Line]:
         return [*found, [Span(f"recorded: {text}")]]
     if not account.agrees:
         return [*found, [], [Span(f"✗ the recorded value is {text}: something else changed it as well", "bad")]]
-    how = "equals the recorded value" if not account.ulps else f"equals the recorded value {text} but for its last digit"
+    how = (
+        "equals the recorded value" if not account.ulps else f"equals the recorded value {text} but for its last digit"
+    )
     return [*found, [], [Span(f"✓ {how}", "good")]]

@@ -75,7 +75,18 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
     grid = grid_of(parameter, look, room, lengths)
     rows, columns = max(1, height - HEAD - 1), max(1, (room - margin_of(lengths)) // look.cell)
     first = grid.window(place, rows, columns)
-    key = ("window", parameter.id, look.kind, found[0], place[:-2] if len(lengths) > 2 else (), first, rows, columns, grid.fold, look.view)
+    key = (
+        "window",
+        parameter.id,
+        look.kind,
+        found[0],
+        place[:-2] if len(lengths) > 2 else (),
+        first,
+        rows,
+        columns,
+        grid.fold,
+        look.view,
+    )
 
     def work() -> Any:
         try:
@@ -96,7 +107,14 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
     if isinstance(got, Pending):
         return [[Span("reading …", "dim")]]
     if got is None:
-        return [[Span("The gradient is None: there is nothing here." if look.kind == "grad" else "There is nothing here.", "dim")]]
+        return [
+            [
+                Span(
+                    "The gradient is None: there is nothing here." if look.kind == "grad" else "There is nothing here.",
+                    "dim",
+                )
+            ]
+        ]
     if isinstance(got, str):
         return [[Span(got, "dim")]]
     if hasattr(got, "indices"):
@@ -113,7 +131,12 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
 def _head(machine: Machine, parameter: Parameter, seq: int, look: Look, place: Place, lengths: Place) -> list[Line]:
     value = machine.readings.element(parameter, look.kind, seq, place) if 0 not in lengths else None
     stats = machine.readings.stats(parameter, look.kind, seq) if look.kind != "update" else None
-    line: Line = [Span("element ", "dim"), Span(index(place), "bold"), Span(" = ", "dim"), Span(element(value, 7) if value is not None else "–", "bold")]
+    line: Line = [
+        Span("element ", "dim"),
+        Span(index(place), "bold"),
+        Span(" = ", "dim"),
+        Span(element(value, 7) if value is not None else "–", "bold"),
+    ]
     if look.kind not in ("update",) and seq and (parameter.id, look.kind) in machine.effects.of(seq).changes:
         before = machine.readings.element(parameter, look.kind, seq - 1, place)
         line[3:3] = [Span(element(before, 7) if before is not None else "none"), Span(" → ", "changed")]
@@ -129,7 +152,9 @@ def _head(machine: Machine, parameter: Parameter, seq: int, look: Look, place: P
     return [line, where]
 
 
-def _cells(cells: list[list[Any]], limit: float, grid: Grid, look: Look, place: Place, first: tuple[int, int], room: int) -> list[Line]:
+def _cells(
+    cells: list[list[Any]], limit: float, grid: Grid, look: Look, place: Place, first: tuple[int, int], room: int
+) -> list[Line]:
     margin = margin_of(grid.shape)
     chosen = grid.cell(place)
     top, begin = first
@@ -147,7 +172,9 @@ def _cells(cells: list[list[Any]], limit: float, grid: Grid, look: Look, place: 
         line: Line = [Span(right(str(number), margin - 1) + " ", "axis")]
         for column, value in enumerate(row):
             here = (top + offset, begin + column) == chosen
-            line.append(heat(value, limit, here) if look.view == "heat map" else number_cell(value, limit, here, look.cell))
+            line.append(
+                heat(value, limit, here) if look.view == "heat map" else number_cell(value, limit, here, look.cell)
+            )
         found.append(line)
     return found
 
@@ -197,9 +224,13 @@ def _histogram_lines(found: tuple[Any, Any, int, int], room: int, height: int) -
     counts, edges, zeros, bad = found
     lines: list[Line] = []
     if counts is None:
-        return [[Span(f"No finite element: all {bad} are NaN or Inf." if bad else "No elements.", "bad" if bad else "dim")]]
+        return [
+            [Span(f"No finite element: all {bad} are NaN or Inf." if bad else "No elements.", "bad" if bad else "dim")]
+        ]
     if len(counts) == 1:
-        lines.append([Span(f"All {int(counts[0])} finite elements are "), Span(short(float(edges[0]), 6), "bold"), Span(".")])
+        lines.append(
+            [Span(f"All {int(counts[0])} finite elements are "), Span(short(float(edges[0]), 6), "bold"), Span(".")]
+        )
     else:
         rows = max(3, min(16, height - 2))
         while 48 % rows:
@@ -229,7 +260,12 @@ def _sampled(sample: Any, parameter: Parameter, height: int) -> list[Line]:
     """Past the size budget: what was kept."""
     kept = len(sample.indices)
     found: list[Line] = [
-        [Span(f"Past the size budget: {kept} of {parameter.numel} elements were kept, and statistics of all.", "finding-hint")],
+        [
+            Span(
+                f"Past the size budget: {kept} of {parameter.numel} elements were kept, and statistics of all.",
+                "finding-hint",
+            )
+        ],
         [Span("   ".join(f"{name} {short(value)}" for name, value in sample.statistics.items()), "dim")],
     ]
     for flat, value in list(zip(sample.indices, sample.values, strict=True))[: max(1, height - 2)]:
