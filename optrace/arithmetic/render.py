@@ -43,17 +43,17 @@ def render_origins(found: MomentumOrigins, width: int = WIDTH) -> str:
     """Which steps a momentum buffer is made of, newest first, with a bar for each share."""
     what = "" if found.element is None else f"[{', '.join(map(str, found.element))}]"
     name = f"{found.state}{what}" if found.element is not None else f"‖{found.state}‖"
-    lines = [f"  {name} of {found.parameter} = {found.total:.7g}, made of", ""]
+    lines = [f"  {name} of {found.parameter} = {_six(found.total)}, made of", ""]
     bar = max(6, width - 66)
     lines.append(f"  {'step':>9}  {found.of:>13}  {'weight':>10}  {'amount':>13}  {'share':>6}")
     for step in found.steps:
-        row = f"  {step.position!s:>9}  {step.gradient:>13.6g}  {step.weight:>10.4g}  {step.amount:>13.6g}"
+        row = f"  {step.position!s:>9}  {_six(step.gradient):>13}  {step.weight:>10.4g}  {_six(step.amount):>13}"
         lines.append(f"{row}  {percent(step.share):>6}  {_bar(step.share, bar)}".rstrip())
-    name = "older" if found.reason else "rounding"
-    lines.append(f"  {name:>9}  {'':>13}  {'':>10}  {found.older:>13.6g}  {percent(found.older_share):>6}")
+    rest = "older" if found.reason else "rounding"
+    lines.append(f"  {rest:>9}  {'':>13}  {'':>10}  {_six(found.older):>13}  {percent(found.older_share):>6}")
     if found.reason:
         lines += ["", *textwrap.wrap(f"The list ends there: {found.reason}.", width - 2, initial_indent="  ")]
-    return "\n".join(line.replace("-", "−") if line.strip()[:1].isdigit() else line for line in lines)
+    return "\n".join(lines)
 
 
 def verdict(account: Account) -> str:
@@ -170,6 +170,10 @@ def _columns(text: str) -> int:
 
 def _pad(text: str, columns: int) -> str:
     return text + " " * (columns - _columns(text))
+
+
+def _six(value: float) -> str:
+    return f"{value:.6g}".replace("-", "−", 1) if value < 0 else f"{value:.6g}"
 
 
 def _bar(share: float, columns: int) -> str:

@@ -35,7 +35,7 @@ GRID = [(family, dtype, mode) for family in HYPER for dtype in (*REAL, *COMPLEX)
 
 
 @pytest.mark.parametrize(("family", "dtype", "mode"), GRID)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(data=st.data())
 def test_equals_torch(family: str, dtype: str, mode: str, data: st.DataObject) -> None:
     case = data.draw(cases(family, dtype, mode))
