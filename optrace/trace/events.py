@@ -155,4 +155,5 @@ class Iterations(Sequence[Iteration]):
         if not 0 <= iteration < count:
             raise LookupFailed(f"there is no iteration {iteration}; there are {count}, counted from 0")
         column = self._trace.column("iteration")
-        return int(np.searchsorted(column, iteration, "left")), int(np.searchsorted(column, iteration, "right"))
+        number = column.dtype.type(iteration)  # any other type would convert the whole column first
+        return int(np.searchsorted(column, number, "left")), int(np.searchsorted(column, number, "right"))
