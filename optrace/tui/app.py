@@ -98,6 +98,7 @@ def run(path: str | os.PathLike[str], **settings: Any) -> None:
     try:
         if not len(trace.events):
             raise TraceError(f"{trace.path} has no events: nothing that optrace records took place")
+        sys.setswitchinterval(0.001)  # workers give way to keys sooner
         app = ViewApp(trace, **settings)
         try:
             app.run()

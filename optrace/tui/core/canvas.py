@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ AXIS = 9
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Series:
-    """One curve: values at ascending event numbers."""
+    """One curve: values at ascending event numbers. Equal only to itself, so that pictures of it can be kept."""
 
     name: str
     numbers: Array
@@ -54,15 +55,10 @@ class Chart:
 def draw(chart: Chart, room: int, height: int, label: Any) -> list[Line]:
     """The chart in `height` lines of `room` columns; `label` writes an event's position for the lower axis."""
     columns, rows = max(4, room - AXIS), max(2, height - 2)
-    low, high, dropped = _limits(chart)
-    if low is None or high is None:
+    cells, owner, scale, dropped = _picture(chart.series, chart.first, chart.last, chart.log, columns, rows)
+    if scale is None:
         note = "no finite value above 0 to draw on a log axis" if chart.log and dropped else "nothing to draw"
         return [[Span(note, "dim")], *([[]] * (height - 1))]
-    scale = _Scale(low, high, chart.log)
-    cells = np.zeros((rows, columns), np.uint8)
-    owner = np.full((rows, columns), -1)
-    for number, series in enumerate(chart.series):
-        _plot(series, chart, scale, cells, owner, number)
     at = (
         chart.column_of(chart.cursor, columns)
         if chart.cursor is not None and chart.first <= chart.cursor <= chart.last
@@ -87,6 +83,23 @@ def draw(chart: Chart, room: int, height: int, label: Any) -> list[Line]:
     lines.append([Span(" " * (AXIS - 1) + "└" + "─" * columns, "axis")])
     lines.append(_lower(chart, columns, label))
     return lines
+
+
+@lru_cache(8)
+def _picture(
+    series: tuple[Series, ...], first: int, last: int, log: bool, columns: int, rows: int
+) -> tuple[Array, Array, _Scale | None, int]:
+    """Everything of a chart but the cursor: dots, whose each is, the axis, and how many values a log axis leaves out."""
+    chart = Chart(series, first, last, log)
+    cells = np.zeros((rows, columns), np.uint8)
+    owner = np.full((rows, columns), -1)
+    low, high, dropped = _limits(chart)
+    if low is None or high is None:
+        return cells, owner, None, dropped
+    scale = _Scale(low, high, log)
+    for number, entry in enumerate(series):
+        _plot(entry, chart, scale, cells, owner, number)
+    return cells, owner, scale, dropped
 
 
 def _limits(chart: Chart) -> tuple[float | None, float | None, int]:

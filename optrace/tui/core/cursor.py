@@ -47,13 +47,13 @@ class Cursor:
         """So many iterations on or back, to the same place in them where they are long enough."""
         column = self._trace.column("iteration")
         iteration = int(column[self.seq])
-        first = int(np.searchsorted(column, iteration))
+        first = int(np.searchsorted(column, column[self.seq]))
         if self._wanted is None:
             self._wanted = self.seq - first
         target = max(0, min(iteration + by, int(column[-1])))
         if target == iteration:
             return False
-        start, stop = np.searchsorted(column, (target, target + 1))
+        start, stop = np.searchsorted(column, np.array((target, target + 1), column.dtype))
         self.seq = min(int(start) + self._wanted, int(stop) - 1)
         return True
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from optrace.trace.reader import Trace
 
 Array = np.ndarray[Any, Any]
+AT_ONCE = 100_000
+"""Events up to which the ledger is made when it is first needed."""
 FRESH, USED, STALE = "fresh", "used", "stale"
 
 
@@ -49,6 +51,8 @@ class Gradient:
     parts: tuple[Part, ...] = ()
     zeroed: bool = False
     """It is there, filled with zeros."""
+    waiting: bool = False
+    """The ledger of this long trace is still being made."""
     just_cleared: tuple[Part, ...] = field(default=())
     """What the event at this position took out of it."""
 
@@ -83,12 +87,23 @@ class Parts:
         self._readings = readings
         self._owners = owners
         self._known: OrderedDict[tuple[int, int, int], Gradient] = OrderedDict()
+        self.ready = len(trace.events) < AT_ONCE
+        """Whether the ledger is there. Where it is not, `prepare` makes it, in a thread of its own."""
         self._lists: dict[int, tuple[int, Array, Array]] = {}
+
+    def prepare(self) -> None:
+        """Make the ledger. Takes a fraction of a second for a million events."""
+        for parameter in self._trace.parameters.values():
+            self._trace.ledger(parameter, 0)
+            break
+        self.ready = True
 
     def at(self, parameter: Parameter, seq: int, limit: int = 12) -> Gradient:
         """The gradient just after event `seq`, its newest `limit` contributions one by one."""
         key = (parameter.id, seq, limit)
         found = self._known.get(key)
+        if found is None and not self.ready:
+            return Gradient(True, waiting=True)
         if found is None:
             found = self._known[key] = self._find(parameter, seq, limit)
             if len(self._known) > 4096:

@@ -46,6 +46,8 @@ class Story:
     def of(self, seq: int, selected: Parameter | None) -> list[Line]:
         """Sentences, one a line; the first says what was done."""
         event = self._trace.events[seq]
+        if not self._parts.ready:
+            return [[Span(event.kind, "bold"), Span(" … reading the ledger", "dim")]]
         lines = self._telling[event.kind](event, self._effects.of(seq), selected)
         if event.failed:
             lines.append([Span("The call raised an exception; what it had done by then is shown.", "finding-error")])

@@ -148,6 +148,8 @@ class Table:
         words = describe(gradient)
         beside = 10 if room >= 18 else 0
         inner = room - 2 - beside
+        if gradient.waiting:
+            return [Span(left("  …", room), "dim")]
         if gradient.just_cleared:
             ghost = "·" * min(inner, 12)
             return [Span("  "), Span(left(ghost, inner), "cleared"), Span(left(" cleared", beside), "changed")]

@@ -48,7 +48,10 @@ class Background(Screen[None]):
 
     def start_background(self) -> None:
         """After the first screen has been drawn."""
-        self.call_after_refresh(self._check)
+        if self.session.machine.parts.ready:
+            self.call_after_refresh(self._check)
+        else:
+            self.call_after_refresh(self.run_worker, self._open_ledger, thread=True, exit_on_error=False)
         if not self.session.trace.complete:
             self.set_interval(POLL, self._grow)
 
@@ -56,6 +59,17 @@ class Background(Screen[None]):
         """Have the screen's thread do something, without waiting for it."""
         if self.is_attached:
             self.app.call_later_from_thread(work, *arguments)  # type: ignore[attr-defined]
+
+    def _open_ledger(self) -> None:
+        try:
+            self.session.machine.parts.prepare()
+        except (OptraceError, OSError) as error:
+            self._from_thread(self.keybar.say, [Span(str(error), "bad")])
+        self._from_thread(self._ledger_open)
+
+    def _ledger_open(self) -> None:
+        self.redraw()
+        self._check()
 
     # Checks
 

@@ -24,6 +24,8 @@ def lines(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ..
     """The tab's lines, `room` columns wide."""
     gradient = machine.parts.at(parameter, seq, LISTED)
     found = [_norms(machine, parameter, seq), []]
+    if gradient.waiting:
+        return [*found, [Span("reading the ledger …", "dim")]]
     if gradient.just_cleared:
         found.append([Span("This event took out of it:", "changed")])
         found += _list(gradient.just_cleared, seq, room, cleared=True)
