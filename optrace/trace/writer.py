@@ -124,7 +124,7 @@ class Stream:
             self._wake.set()
         while True:
             try:
-                self.block = self._free.popleft()
+                self.block = self._free.pop()  # the one used last is still in the cache
                 return
             except IndexError:
                 pass
