@@ -68,7 +68,10 @@ class _Checked:
         size = os.fstat(self._fd).st_size
         if size < self.length:
             raise DamagedError(f"{self._path} is damaged: it ends at byte {size}, the index says {self.length}")
-        self._map = mmap.mmap(self._fd, size, access=mmap.ACCESS_READ)
+        try:
+            self._map = mmap.mmap(self._fd, size, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise TraceError(f"cannot read {self._path}: {error}") from error
 
     def view(self, offset: int, length: int) -> memoryview:
         """Bytes, after every segment they lie in was checked."""

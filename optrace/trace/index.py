@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from optrace.errors import DamagedError, TraceError
-from optrace.trace.format import APPLICATION_ID, FORMAT_VERSION, INDEX_FILE
+from optrace.trace.format import APPLICATION_ID, FORMAT_VERSION, INDEX_FILE, SCHEMA
 
 _MAGIC = b"SQLite format 3\0"
+
+
+@cache
+def _tables() -> set[str]:
+    """The statements that make a trace's tables, as SQLite keeps them."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        empty.executescript(SCHEMA)
+        return {sql for (sql,) in empty.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
 class Index:
@@ -28,7 +38,8 @@ class Index:
             with self._lock:
                 return self._connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
-            raise DamagedError(f"{self._folder} is damaged: {error}") from error
+            why = str(error).partition(" with text ")[0]  # the text itself could be anything
+            raise DamagedError(f"{self._folder} is damaged: {why}") from error
 
     def close(self) -> None:
         with self._lock:
@@ -56,6 +67,7 @@ class Index:
             connection.execute("PRAGMA trusted_schema = OFF")
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
+            tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
         except sqlite3.Error as error:
             connection.close()
             raise DamagedError(f"{folder} is damaged: {error}") from error
@@ -70,6 +82,9 @@ class Index:
                 f"{folder} has format version {version}, this optrace reads {FORMAT_VERSION}; "
                 + ("install a newer optrace" if version > FORMAT_VERSION else "record it again")
             )
+        if not tables <= _tables():  # a view in place of a table would be run
+            connection.close()
+            raise TraceError(f"{folder} is not a trace: {INDEX_FILE} holds what no recording writes")
         return connection
 
     def _connect(self, path: Path) -> sqlite3.Connection:

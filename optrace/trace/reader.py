@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import socket
 import time
@@ -158,18 +159,26 @@ class Trace:
         self.__dict__.pop("sources", None)
         self.__dict__.pop("findings", None)
         self.__dict__.pop("_ledger", None)
-        self._read_sites()
-        self.bindings = [Binding(*row) for row in rows("SELECT parameter, name, model, event FROM binding ORDER BY id")]
-        self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings)
-        self.models = [
-            Model(int(i), str(cls), variable, int(event), self._stack_site(stack))
-            for i, cls, variable, event, stack in rows("SELECT * FROM model ORDER BY id")
-        ]
-        self.optimizers = [
-            Optimizer(int(i), str(name), str(cls), variable, int(event), self._stack_site(stack))
-            for i, name, cls, variable, event, stack in rows("SELECT * FROM optimizer ORDER BY id")
-        ]
-        self.threads = dict(rows("SELECT id, name FROM thread"))
+        try:
+            self._read_sites()
+            self.bindings = [
+                Binding(int(parameter), str(name), int(model), int(event))
+                for parameter, name, model, event in rows(
+                    "SELECT parameter, name, model, event FROM binding ORDER BY id"
+                )
+            ]
+            self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings)
+            self.models = [
+                Model(int(i), str(cls), _text(variable), int(event), self._stack_site(stack))
+                for i, cls, variable, event, stack in rows("SELECT * FROM model ORDER BY id")
+            ]
+            self.optimizers = [
+                Optimizer(int(i), str(name), str(cls), _text(variable), int(event), self._stack_site(stack))
+                for i, name, cls, variable, event, stack in rows("SELECT * FROM optimizer ORDER BY id")
+            ]
+            self.threads = {int(i): str(name) for i, name in rows("SELECT id, name FROM thread")}
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DamagedError(f"{self.path} is damaged: its models and optimizers cannot be read") from error
         return count - had
 
     def follow(self, poll: float = 0.05) -> Iterator[Event]:
@@ -255,7 +264,7 @@ class Trace:
                     ParamGroup(tuple(int(p) for p in group["parameters"]), dict(group["hyper"]))
                     for group in json.loads(rows[0][0])
                 )
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: param groups {number} cannot be read") from error
             self._groups[number] = known
         return known
@@ -327,14 +336,14 @@ class Trace:
             return None
         change = found[1]
         data = self._bytes(*found)
-        numel = int(np.prod(change.shape, dtype=np.int64))
+        numel = math.prod(change.shape)
         rows = self._index.rows("SELECT indices FROM sample WHERE parameter = ? AND numel = ?", (entry.id, numel))
         head = len(STATISTICS) * 8
         try:
             numbers = np.frombuffer(data[:head], "<f8")
             values = np.frombuffer(data[head:], numpy_dtype(change.dtype))
             indices = np.frombuffer(rows[0][0], "<i8")
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, TypeError) as error:
             raise DamagedError(f"{self.path} is damaged: a sample cannot be read") from error
         return Sample(indices, values, dict(zip(STATISTICS, map(float, numbers), strict=True)))
 
@@ -391,14 +400,16 @@ class Trace:
             return None
         if change.storage is Storage.ZEROS:
             dtype = np.dtype(np.complex64) if change.dtype == "complex32" else numpy_dtype(change.dtype)
-            size = int(np.prod(change.shape, dtype=np.int64))
-            if size * dtype.itemsize > MAX_ZEROS:
+            if math.prod(change.shape) * dtype.itemsize > MAX_ZEROS:
                 raise DamagedError(f"{self.path} is damaged: a value of shape {change.shape}")
             return np.broadcast_to(np.zeros((), dtype), change.shape)
         if change.storage is Storage.FULL:
             return decode(self._bytes(seq, change), change.dtype, change.shape)
         if change.storage is Storage.SPARSE:
-            return densify(*decode_sparse(self._bytes(seq, change), change.dtype, change.shape), change.shape)
+            try:
+                return densify(*decode_sparse(self._bytes(seq, change), change.dtype, change.shape), change.shape)
+            except MemoryError as error:
+                raise LookupFailed(f"{entry.name} is too large to be made dense; sparse() has it as it was") from error
         position = self.events[seq].position
         raise LookupFailed(
             f"{entry.name} was not kept whole at {position}: the trace was past its size budget"
@@ -430,7 +441,7 @@ class Trace:
                 if site not in self._sites:
                     return None, chain
                 known = self._stacks[number] = (self._sites[site], chain)
-            except (LookupError, TypeError, ValueError) as error:
+            except (LookupError, TypeError, ValueError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: call site {number} cannot be read") from error
         return known
 
@@ -442,7 +453,7 @@ class Trace:
         rows = self._index.rows("SELECT event, value FROM detail WHERE event BETWEEN ? AND ?", (first, last))
         try:
             return {int(event): dict(json.loads(value)) for event, value in rows}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
 
     def effect_ids(self, beyond: int) -> list[int]:
@@ -459,13 +470,18 @@ class Trace:
 
 
 MAX_ZEROS = 1 << 40
+MAX_DIMENSIONS = 64  # NumPy's, and torch's
 _OPS = list(Op)
 _STORAGES = list(Storage)
 
 
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
 def _changes(entries: str) -> tuple[Change, ...]:
     try:
-        return tuple(
+        changes = tuple(
             Change(
                 int(parameter),
                 str(kind),
@@ -480,8 +496,14 @@ def _changes(entries: str) -> tuple[Change, ...]:
             )
             for parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes in json.loads(entries)
         )
-    except (LookupError, TypeError, ValueError, RecursionError) as error:
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError("the trace is damaged: an effect cannot be read") from error
+    for change in changes:
+        if change.offset < 0 or change.nbytes < 0 or len(change.shape) > MAX_DIMENSIONS:
+            raise DamagedError("the trace is damaged: an effect holds a value that cannot be")
+        if any(not 0 <= length < MAX_ZEROS for length in change.shape):
+            raise DamagedError(f"the trace is damaged: an effect holds a value of shape {change.shape}")
+    return changes
 
 
 def _parse_position(at: Any) -> tuple[int, int]:

@@ -24,7 +24,8 @@ def statistic_of(value: Array, name: str) -> float:
 
 def statistic_of_rows(rows: Array, name: str) -> Array:
     """One statistic of each row [n, elements] → [n] float64; nan for the mean, min, max of no elements."""
-    work = np.abs(rows.astype(np.complex128)) if np.iscomplexobj(rows) else rows.astype(np.float64)
+    with np.errstate(over="ignore", invalid="ignore"):  # a signalling NaN warns when it is converted
+        work = np.abs(rows.astype(np.complex128)) if np.iscomplexobj(rows) else rows.astype(np.float64)
     if name == "zeros":
         return np.asarray(np.count_nonzero(work == 0, axis=1), np.float64)
     if name == "nonfinite":

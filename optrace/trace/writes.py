@@ -111,7 +111,7 @@ class Writes:
         order = np.argsort(column, kind="stable")
         grouped = column[order]
         starts = np.flatnonzero(np.diff(grouped, prepend=np.int32(-2)))
-        ends = np.append(starts[1:], len(grouped))
+        ends = np.append(starts, len(grouped))[1:]
         self._occurrences = {
             int(grouped[start]): order[start:end]
             for start, end in zip(starts, ends, strict=True)
