@@ -21,19 +21,23 @@ class StepFacts:
     """
 
     def __init__(self, view: View, flows: tuple[Flow, ...]) -> None:
-        taken = (view.kind == STEP) & (view.flags & (Flag.SKIPPED | Flag.FAILED) == 0)
-        self.place = np.flatnonzero(taken)
-        self.seq = self.place + view.first
-        self.optimizer: Array = view.column("optimizer")[self.place]
         inside = np.zeros(len(view), np.int64)
         fresh, again, others = inside.copy(), inside.copy(), inside.copy()
         for flow in flows:
-            at = np.flatnonzero(flow.code == Entry.APPLY)
+            at = np.flatnonzero(flow.is_(Entry.APPLY, Entry.SKIP))
             step = flow.source[at]
             np.maximum.at(inside, step, flow.inside[at])
             np.maximum.at(fresh, step, flow.fresh[at])
             np.maximum.at(again, step, flow.again[at])
             np.maximum.at(others, step, flow.others[at])
+        taken = (view.kind == STEP) & (view.flags & (Flag.SKIPPED | Flag.FAILED) == 0)
+        if view.nested:
+            delegated = view.enclosing(STEP)[taken]  # to another optimizer's step inside
+            delegated = delegated[delegated >= 0]
+            taken[delegated[inside[delegated] == 0]] = False
+        self.place = np.flatnonzero(taken)
+        self.seq = self.place + view.first
+        self.optimizer: Array = view.column("optimizer")[self.place]
         self.inside: Array = inside[self.place]
         """In the gradient: 0 where the step had nothing to apply."""
         self.fresh: Array = fresh[self.place]

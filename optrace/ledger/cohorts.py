@@ -55,8 +55,11 @@ class Cohorts:
         self.memberships = Memberships(trace)
         scripts: dict[int, dict[int, Script]] = {p.id: {} for p in trace.parameters.values()}
         highest = -1
+        moving = []
         for effect in trace.effect_ids(-1):
             highest = max(highest, effect)
+            if any(change.kind != "grad" and not change.before for change in trace.effect_by_id(effect).changes):
+                moving.append(effect)
             early: dict[int, list[int]] = {}
             late: dict[int, list[int]] = {}
             for change in trace.effect_by_id(effect).changes:
@@ -66,6 +69,9 @@ class Cohorts:
             for parameter in {*early, *late}:
                 script = (tuple(early.get(parameter, ())), tuple(late.get(parameter, ())))
                 scripts.setdefault(parameter, {})[effect] = script
+        self.moving: Array = np.zeros(highest + 2, bool)
+        """By effect id (and -1): whether it changes a parameter or some optimizer's state."""
+        self.moving[moving] = True
         members: dict[int, list[int]] = {}
         for index, held in enumerate(self.memberships.sets):
             for parameter in held:

@@ -15,7 +15,7 @@ class Entry(IntEnum):
     CLEAR = 1  # the gradient became None
     ZERO = 2  # it was filled with zeros
     APPLY = 3  # a step used what was there
-    SKIP = 4  # a step was left out by a GradScaler, or failed
+    SKIP = 4  # a step was left out by a GradScaler, failed, or changed nothing at all
     ALTER = 5  # clipped, unscaled, or changed by hand after it arrived
     SET = 6  # put there by hand: it takes the place of whatever was there
     FOUND = 7  # it was there before the recording began

@@ -246,7 +246,8 @@ class Steps:
         versions = view.column("groups")
         self.membership = np.where(self.is_step, cohorts.memberships.of(versions), -1)
         self.present = frozenset(np.unique(self.membership).tolist()) - {-1}
-        self.left_out = (view.flags & (Flag.SKIPPED | Flag.FAILED)) != 0
+        # Some optimizers' own step does nothing until they have accumulated enough.
+        self.left_out = ((view.flags & (Flag.SKIPPED | Flag.FAILED)) != 0) | ~cohorts.moving[view.effect]
         self.owner = np.where(view.kind == BACKWARD, np.arange(len(view)), -1)
         self.outer_backward = self.within = np.full(0, -1, np.int64)
         self.used_up = np.zeros(0, bool)
@@ -280,6 +281,12 @@ def entries(cohort: Cohort, view: View, steps: Steps) -> Flow:
     effect = view.effect
     early, late = before[effect], after[effect]
     mine = np.isin(steps.membership, list(cohort.memberships)) if cohort.memberships else np.zeros(len(view), bool)
+    if view.nested:
+        inner = np.flatnonzero(mine & (steps.within >= 0))
+        while len(inner):  # a step that lets another optimizer do its work
+            inner = steps.within[inner]
+            mine[inner] = False
+            inner = inner[steps.within[inner] >= 0]
     total = early + late + mine
     extra = np.zeros(len(view), bool)
     if view.nested:
