@@ -46,16 +46,16 @@ class Ledger(Command):
             if element is not None and arguments.param is None and len(trace.parameters) != 1:
                 raise LookupFailed("--element needs --param: an element of which parameter?")
             event = trace.events[seq]
-            print(f"just after {event.position} {event.kind}")
+            lines = [f"just after {event.position} {event.kind}"]
             for parameter in chosen:
                 account = trace.ledger(parameter, seq, element)
                 text = printable(account.render())
                 name = f"{printable(parameter.name)}: "
                 line = text if text.startswith(name) else name + text
-                print("\n".join(textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)))
+                lines += textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)
                 if arguments.param is not None:
-                    for extra in _fates(trace, account):
-                        print(extra)
+                    lines += _fates(trace, account)
+        print("\n".join(lines))
         return ExitCode.SUCCESS
 
 

@@ -8,6 +8,7 @@ as the last exit handler of all, because it is registered first.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -50,7 +51,7 @@ class Launch:
         self._ended = ended
         self._pid = os.getpid()
         self._base: FrameType | None = None
-        self._started = False
+        self._started = self._interrupted = False
         self._recording = record(
             self._folder / path,
             budget=budget,
@@ -69,6 +70,7 @@ class Launch:
             AfterImport("torch", self._start).install()
             self._program.execute()
         except BaseException as error:
+            self._interrupted = type(error) is KeyboardInterrupt
             tracebacks.show_without_ours(error)
             raise
 
@@ -96,3 +98,15 @@ class Launch:
                 events=recording.events,
             )
         )
+        if self._interrupted:
+            _die_by_interrupt()
+
+
+def _die_by_interrupt() -> None:
+    """Let the interpreter end as one that Ctrl-C ended, which a shell sees as 130.
+
+    It notes a KeyboardInterrupt that left the main program, and forgets it whenever a string is
+    executed: namedtuple and dataclass do that in the modules that `ended` imports. So note it again.
+    """
+    with contextlib.suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")
