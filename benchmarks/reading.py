@@ -45,7 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--iterations", type=int, default=33_334)
     options = parser.parse_args()
-    fresh = [sys.executable, "-c", "import time; t = time.perf_counter(); import optrace; print(time.perf_counter() - t)"]
+    code = "import time; t = time.perf_counter(); import optrace; print(time.perf_counter() - t)"
+    fresh = [sys.executable, "-c", code]
     imports = [float(subprocess.run(fresh, check=True, capture_output=True, text=True).stdout) for _ in range(9)]
     print(f"{'import optrace':46} {statistics.median(imports) * 1e3:10.1f} ms")
     with tempfile.TemporaryDirectory() as folder:
