@@ -87,7 +87,7 @@ class Frame:
             self.exact = False
         if not self.exact and length > SAMPLE * 16 and storage is Storage.FULL:
             self.reduced = True
-            if self._stream.size < self._budget:
+            if self._stream.size + len(STATISTICS) * 8 + SAMPLE * form.dtype.itemsize <= self._budget:
                 view = summary(slot.view, form, self._indices(slot, form))
                 length, storage = len(view), Storage.SAMPLE
             else:
