@@ -1,0 +1,401 @@
+"""Damaged, foreign and hostile traces: a clear error or the right answer, nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+import sqlite3
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import optrace
+from optrace.errors import DamagedError, LookupFailed, OptraceError, TraceError
+from optrace.trace.format import EVENTS_FILE, FORMAT_VERSION, INDEX_FILE, TENSORS_FILE
+
+
+def read_everything(path: Path) -> str:
+    """A digest of all that a trace says. Only `OptraceError` may come out of it."""
+    whole = hashlib.sha256()
+
+    def add(thing: Any) -> None:
+        whole.update(repr(thing).encode("utf-8", "replace"))
+
+    with optrace.load(path) as trace:
+        add(sorted(trace.meta.items()))
+        add(sorted(trace.sources.items()))
+        add((trace.models, trace.bindings, trace.optimizers, len(trace.iterations)))
+        for event in trace.events:
+            add((event, str(event.position), event.failed, event.skipped, event.by_hand))
+            add(trace.effect(event))
+            add(trace.groups(event))
+        add(trace.marks)
+        add([[event.seq for event in iteration.events] for iteration in trace.iterations])
+        if len(trace.events):
+            add(sorted(trace.written(None)))
+        for name, parameter in trace.parameters.items():
+            add((name, parameter))
+            for kind in trace.kinds(name):
+                for number in trace.writes(name, kind):
+                    if trace.exactness(name, kind, at=int(number)) == "exact":
+                        value = trace.value(name, kind, at=int(number))
+                        if value is not None and value.size < 1 << 22:
+                            add((value.dtype, value.shape, value.tobytes()))
+                        add(trace.sparse(name, kind, at=int(number)))
+                    else:
+                        found = trace.sample(name, kind, at=int(number))
+                        add(found and (found.indices.tobytes(), found.values.tobytes(), found.statistics))
+                add([statistic.tobytes() for statistic in trace.statistics(name, kind, "norm")])
+        for optimizer in trace.optimizers:
+            add(trace.all_groups(optimizer))
+    return whole.hexdigest()
+
+
+def attempt(path: Path) -> str:
+    """The digest, or the kind of error."""
+    try:
+        return read_everything(path)
+    except OptraceError as error:
+        said, kind = str(error), type(error).__name__
+    assert said
+    assert "\n" not in said
+    return kind
+
+
+@pytest.fixture
+def copied(sample_trace: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(sample_trace, tmp_path / "copy.optrace"))
+
+
+@pytest.fixture(scope="module")
+def truth(sample_trace: Path) -> str:
+    return read_everything(sample_trace)
+
+
+def test_the_sample_is_read_the_same_each_time(sample_trace: Path, truth: str) -> None:
+    assert read_everything(sample_trace) == truth
+    with optrace.load(sample_trace) as trace:
+        assert trace.complete
+        assert len(trace.events) == 40
+        assert trace.exactness("big", "param", at=0) is not None
+
+
+# Files that are gone, cut or of something else
+
+
+def test_no_trace_there(tmp_path: Path) -> None:
+    with pytest.raises(TraceError, match="no trace at"):
+        optrace.load(tmp_path / "nothing.optrace")
+    with pytest.raises(TraceError, match="not a trace"):
+        optrace.load(tmp_path)
+    file = tmp_path / "file.optrace"
+    file.write_bytes(b"")
+    with pytest.raises(TraceError, match="not a trace"):
+        optrace.load(file)
+
+
+@pytest.mark.parametrize("name", [INDEX_FILE, EVENTS_FILE, TENSORS_FILE])
+def test_a_file_is_gone(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    with pytest.raises(TraceError):
+        optrace.load(copied)
+
+
+@pytest.mark.parametrize("name", [INDEX_FILE, EVENTS_FILE, TENSORS_FILE])
+@pytest.mark.parametrize("part", [0.0, 0.01, 0.5, 0.99])
+def test_a_file_is_cut(copied: Path, name: str, part: float, truth: str) -> None:
+    data = (copied / name).read_bytes()
+    (copied / name).write_bytes(data[: int(len(data) * part)])
+    assert attempt(copied) in ("TraceError", "DamagedError")
+
+
+@pytest.mark.parametrize("name", [INDEX_FILE, EVENTS_FILE, TENSORS_FILE])
+def test_a_file_is_random(copied: Path, name: str) -> None:
+    (copied / name).write_bytes(random.Random(1).randbytes((copied / name).stat().st_size))
+    assert attempt(copied) in ("TraceError", "DamagedError")
+
+
+@pytest.mark.parametrize("name", [EVENTS_FILE, TENSORS_FILE])
+def test_bytes_behind_the_end_do_not_matter(copied: Path, name: str, truth: str) -> None:
+    """After a kill there are bytes that no committed row names."""
+    with open(copied / name, "ab") as file:
+        file.write(b"half a record")
+    assert read_everything(copied) == truth
+
+
+@pytest.mark.parametrize("name", [INDEX_FILE, EVENTS_FILE, TENSORS_FILE])
+def test_a_folder_where_a_file_should_be(copied: Path, name: str) -> None:
+    (copied / name).unlink()
+    (copied / name).mkdir()
+    assert attempt(copied) in ("TraceError", "DamagedError")
+
+
+def test_cut_while_it_is_open(copied: Path) -> None:
+    """A memory map over a file that shrinks must not kill the process."""
+    trace = optrace.load(copied)
+    with open(copied / TENSORS_FILE, "r+b") as file:
+        file.truncate(10)
+    with pytest.raises(DamagedError):
+        [trace.value("2.weight", at=int(number)) for number in trace.writes("2.weight", "param")]
+
+
+def test_another_programs_database(tmp_path: Path) -> None:
+    folder = tmp_path / "other.optrace"
+    folder.mkdir()
+    other = sqlite3.connect(folder / INDEX_FILE)
+    other.execute("CREATE TABLE meta (key TEXT, value TEXT)")
+    other.execute("PRAGMA application_id = 77")
+    other.commit()
+    other.close()
+    with pytest.raises(TraceError, match="another program"):
+        optrace.load(folder)
+    (folder / INDEX_FILE).write_bytes(b"PK\x03\x04 some archive")
+    with pytest.raises(TraceError, match="another format"):
+        optrace.load(folder)
+    (folder / INDEX_FILE).write_bytes(b"")
+    with pytest.raises(TraceError, match="empty"):
+        optrace.load(folder)
+
+
+@pytest.mark.parametrize(("version", "words"), [(FORMAT_VERSION + 1, "newer"), (0, "record it again")])
+def test_another_version(copied: Path, version: int, words: str) -> None:
+    edit(copied, f"PRAGMA user_version = {version}")
+    with pytest.raises(TraceError, match=words):
+        optrace.load(copied)
+
+
+# Flipped bytes
+
+
+def flip(path: Path, name: str, place: float, bit: int) -> None:
+    data = bytearray((path / name).read_bytes())
+    data[int(place * len(data)) % len(data)] ^= 1 << bit
+    (path / name).write_bytes(data)
+
+
+@pytest.mark.parametrize("cases", [150, pytest.param(3000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [EVENTS_FILE, TENSORS_FILE])
+def test_flipped_bits_are_noticed(
+    sample_trace: Path, tmp_path_factory: pytest.TempPathFactory, truth: str, name: str, cases: int
+) -> None:
+    """In events and tensors every byte is under a checksum: the error says so, or nothing had read it."""
+    folder = Path(shutil.copytree(sample_trace, tmp_path_factory.mktemp("flip") / "run.optrace"))
+    original = (folder / name).read_bytes()
+    results = set()
+
+    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(place=st.integers(0, len(original) - 1), bit=st.integers(0, 7))
+    def check(place: int, bit: int) -> None:
+        data = bytearray(original)
+        data[place] ^= 1 << bit
+        (folder / name).write_bytes(data)
+        results.add(attempt(folder))
+
+    check()
+    assert results <= {"DamagedError", truth}
+    assert "DamagedError" in results
+
+
+@pytest.mark.parametrize("cases", [150, pytest.param(3000, marks=pytest.mark.slow)])
+def test_flipped_bits_in_the_index(sample_trace: Path, tmp_path_factory: pytest.TempPathFactory, cases: int) -> None:
+    folder = Path(shutil.copytree(sample_trace, tmp_path_factory.mktemp("flip") / "run.optrace"))
+    original = (folder / INDEX_FILE).read_bytes()
+
+    @settings(max_examples=cases, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.tuples(st.integers(0, len(original) - 1), st.integers(0, 255)), min_size=1, max_size=4))
+    def check(changes: list[tuple[int, int]]) -> None:
+        data = bytearray(original)
+        for place, byte in changes:
+            data[place] = byte
+        (folder / INDEX_FILE).write_bytes(data)
+        attempt(folder)
+
+    check()
+
+
+# Rows that somebody made up
+
+
+def edit(path: Path, *statements: str) -> None:
+    index = sqlite3.connect(path / INDEX_FILE)
+    index.execute("PRAGMA writable_schema = OFF")
+    for statement in statements:
+        index.execute(statement)
+    index.commit()
+    index.close()
+
+
+def change_effects(path: Path, change: Callable[[list[Any]], None]) -> None:
+    index = sqlite3.connect(path / INDEX_FILE)
+    for number, entries in index.execute("SELECT id, entries FROM effect").fetchall():
+        rows = json.loads(entries)
+        for row in rows:
+            change(row)
+        index.execute("UPDATE effect SET entries = ? WHERE id = ?", (json.dumps(rows), number))
+    index.commit()
+    index.close()
+
+
+# An entry is [parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes].
+@pytest.mark.parametrize("position", range(10))
+@pytest.mark.parametrize(
+    "value",
+    [-1, 1 << 62, 1 << 80, 1e300, None, "text", "\x1b[31m", [], [1 << 40, 1 << 40], [-1], [[]], {}, True],
+    ids=repr,
+)
+def test_made_up_entries(copied: Path, position: int, value: Any) -> None:
+    def change(row: list[Any]) -> None:
+        row[position] = value
+
+    change_effects(copied, change)
+    attempt(copied)
+
+
+@pytest.mark.parametrize("storage", range(-1, 8))
+@pytest.mark.parametrize("shape", [[10**6, 10**6], [10**12], [], [0], [2**63], [1] * 100, [3, -3]], ids=repr)
+def test_made_up_shapes(copied: Path, storage: int, shape: list[int]) -> None:
+    def change(row: list[Any]) -> None:
+        row[4], row[7] = storage, shape
+
+    change_effects(copied, change)
+    attempt(copied)
+
+
+TABLES = ["meta", "parameter", "binding", "model", "optimizer", "groups", "source", "site", "stack", "effect"]
+TABLES += ["detail", "thread", "sample", "segment"]
+VALUES = ["NULL", "-1", "9e99", "'text'", "x'ff00fe'", "CAST(x'ff' AS TEXT)", "'[[[['", "9223372036854775807"]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_column_of_every_table(sample_trace: Path, tmp_path: Path, table: str) -> None:
+    index = sqlite3.connect(sample_trace / INDEX_FILE)
+    columns = [row[1] for row in index.execute(f"PRAGMA table_info({table})")]
+    index.close()
+    for number, (column, value) in enumerate((c, v) for c in columns for v in VALUES):
+        folder = Path(shutil.copytree(sample_trace, tmp_path / f"{number}.optrace"))
+        try:
+            edit(folder, f"UPDATE OR REPLACE {table} SET {column} = {value}")
+        except sqlite3.Error:
+            shutil.rmtree(folder)
+            continue
+        attempt(folder)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_is_empty_or_gone(sample_trace: Path, tmp_path: Path, table: str) -> None:
+    for number, statement in enumerate([f"DELETE FROM {table}", f"DROP TABLE {table}"]):
+        folder = Path(shutil.copytree(sample_trace, tmp_path / f"{number}.optrace"))
+        edit(folder, statement)
+        result = attempt(folder)
+        if statement.startswith("DROP"):
+            assert result == "DamagedError"
+
+
+@pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 100_000], ids=["lists", "objects"])
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("effect", "entries"), ("detail", "value"), ("meta", "value"), ("groups", "value"), ("stack", "sites")],
+)
+def test_deep_json(copied: Path, table: str, column: str, nested: str) -> None:
+    edit(copied, f"UPDATE {table} SET {column} = '{nested}'")
+    assert attempt(copied) == "DamagedError"
+
+
+def test_no_statement_of_the_file_is_run(copied: Path) -> None:
+    """A view in place of a table could run for ever."""
+    edit(
+        copied,
+        "DROP TABLE thread",
+        "CREATE VIEW thread AS WITH RECURSIVE n(id, name) AS "
+        "(SELECT 1, 'x' UNION ALL SELECT id + 1, 'x' FROM n) SELECT * FROM n",
+    )
+    with pytest.raises(TraceError):
+        optrace.load(copied)
+
+
+RECORD_PLACES = {
+    "kind": (0, "<B", [11, 255]),
+    "thread": (4, "<I", [99, 2**32 - 1]),
+    "iteration": (8, "<I", [7, 2**32 - 1]),
+    "index": (12, "<I", [2**32 - 1]),
+    "stack": (32, "<i", [-2, 9999, -(2**31)]),
+    "optimizer": (36, "<i", [77, -2]),
+    "groups": (40, "<i", [999, -5]),
+    "effect": (44, "<i", [9999, -2, 2**31 - 1]),
+    "offset": (48, "<q", [-8, 2**62, -(2**63)]),
+}
+
+
+@pytest.mark.parametrize("field", RECORD_PLACES)
+def test_made_up_records_under_a_right_checksum(sample_trace: Path, tmp_path: Path, field: str) -> None:
+    import xxhash
+
+    place, layout, values = RECORD_PLACES[field]
+    for number, value in enumerate(values):
+        folder = Path(shutil.copytree(sample_trace, tmp_path / f"{number}.optrace"))
+        data = bytearray((folder / EVENTS_FILE).read_bytes())
+        for record in range(5 * 64, len(data), 64 * 3):
+            struct.pack_into(layout, data, record + place, value)
+        (folder / EVENTS_FILE).write_bytes(data)
+        index = sqlite3.connect(folder / INDEX_FILE)
+        rows = index.execute("SELECT offset, length FROM segment WHERE file = ?", (EVENTS_FILE,)).fetchall()
+        for offset, length in rows:
+            digest = xxhash.xxh3_64_intdigest(bytes(data[offset : offset + length]))
+            signed = digest - (1 << 64) if digest >> 63 else digest
+            index.execute("UPDATE segment SET digest = ? WHERE file = ? AND offset = ?", (signed, EVENTS_FILE, offset))
+        index.commit()
+        index.close()
+        attempt(folder)
+
+
+# Asking for what is not there
+
+
+def test_what_does_not_exist_is_named_with_the_nearest(sample_trace: Path) -> None:
+    with optrace.load(sample_trace) as trace:
+        with pytest.raises(LookupFailed, match=r"did you mean '2\.weight'"):
+            trace.value("2.wieght")
+        with pytest.raises(LookupFailed, match="exp_avg"):
+            trace.value("2.weight", "exp_avgs")
+        with pytest.raises(LookupFailed, match="norm"):
+            trace.statistics("2.weight", statistic="normm")
+        for position in ("99:0", "0:99", "-1:0", "0:-1", 10**9, -(10**9)):
+            with pytest.raises(LookupFailed, match="there is no"):
+                trace.event(position)
+        for position in ("", "x", "1:2:3", (1,), (1, 2, 3), object(), "1:x", [None, None]):
+            with pytest.raises(LookupFailed, match="not a position"):
+                trace.event(position)
+        with pytest.raises(IndexError):
+            trace.events[40]
+        with pytest.raises(IndexError):
+            trace.iterations[99]
+        with pytest.raises(KeyError):
+            trace.parameters["nothing"]
+
+
+def test_sequences_behave_like_sequences(sample_trace: Path) -> None:
+    with optrace.load(sample_trace) as trace:
+        events = list(trace.events)
+        assert [event.seq for event in events] == list(range(40))
+        assert trace.events[-1] == events[-1]
+        assert trace.events[np.int64(3)] == events[3]
+        assert list(trace.events[5:9]) == events[5:9]
+        assert list(trace.events[::-7]) == events[::-7]
+        assert list(trace.events[10:30][2:8:3]) == events[10:30][2:8:3]
+        assert list(reversed(trace.events)) == events[::-1]
+        assert events[7] in trace.events
+        assert trace.iterations[-1].index == len(trace.iterations) - 1
+        assert [iteration.index for iteration in trace.iterations] == list(range(len(trace.iterations)))
+        value = trace.value("2.bias")
+        assert value is not None
+        with pytest.raises(ValueError, match="read-only"):
+            value[0] = 1
