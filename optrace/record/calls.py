@@ -126,7 +126,8 @@ class LoopCalls:
                 scope.detail = {**(scope.detail or {}), "scale": scale}
             modes = recorder.modes()
             if modes is not None:
-                scope.detail = {**(scope.detail or {}), "training": modes}
+                sensitive = _mode_sensitive(recorder, [int(model) for model, training in modes.items() if not training])
+                scope.detail = {**(scope.detail or {}), "training": modes, "mode_sensitive": sensitive}
         except BaseException:
             recorder.cancel(scope)
             raise
@@ -271,6 +272,22 @@ def _loss_scale(roots: list[torch.Tensor]) -> Any:
         if depth < 3:
             todo += [(following, depth + 1) for following, _ in function.next_functions]
     return None
+
+
+def _mode_sensitive(recorder: Recorder, models: list[int]) -> dict[str, list[str]]:
+    """Classes of the modules by which a model works otherwise in eval: torch's own, and those that read `training`."""
+    found: dict[str, list[str]] = {}
+    for model in recorder.registry.models:
+        module = model.ref() if model.id in models else None
+        if module is not None:
+            kinds = {type(inner) for inner in module.modules()}
+            found[str(model.id)] = sorted(kind.__name__ for kind in kinds if _reads_mode(kind))
+    return found
+
+
+def _reads_mode(kind: type[nn.Module]) -> bool:
+    code = getattr(kind.forward, "__code__", None)
+    return code is None or "training" in code.co_names
 
 
 def _reraise_unless_ours(error: BaseException) -> None:
