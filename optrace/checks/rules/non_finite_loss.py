@@ -1,0 +1,65 @@
+"""OT401: the loss is the first thing that is NaN or Inf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from optrace.checks.finding import Finding
+from optrace.checks.origin import evidence, ran_away, search
+from optrace.checks.rule import Rule
+from optrace.checks.run import Piece, Run
+
+
+class NonFiniteLoss(Rule):
+    code = "OT401"
+    name = "non-finite-loss"
+    severity = "error"
+    bug = "The loss is NaN or Inf while the parameters were still finite, and a step applied what it gave."
+    why = "Its gradients are NaN, one step spreads them to every parameter, and from there on nothing can be learnt."
+    broken = """\
+loss = -(target * torch.log(prediction)).mean()   # log(0) is -inf
+loss.backward()
+optimizer.step()
+"""
+    fixed = """\
+loss = -(target * torch.log(prediction.clamp_min(1e-8))).mean()
+loss.backward()
+optimizer.step()
+"""
+
+    def start(self, run: Run) -> None:
+        super().start(run)
+        self._search = search(run)
+
+    def piece(self, piece: Piece) -> None:
+        self._search.feed(piece)
+
+    def finish(self) -> Iterator[Finding]:
+        run, origin = self.run, self._search.origin()
+        if origin is None or origin.code != self.code:
+            return
+        event = run.event(origin.seq)
+        reached = f" and reached {len(origin.parameters)} parameters" if origin.parameters else ""
+        if ran_away(origin):
+            before = f"It had been growing without bound ({origin.losses[-2]:.3g}, {origin.losses[-1]:.3g} just before)"
+            fix = (
+                "Lower the learning rate or clip the gradients before the step: the training diverged until it "
+                "overflowed."
+            )
+        else:
+            last = f", {origin.losses[-1]:.4g} just before," if origin.losses else ""
+            before = f"It had been finite{last} and so were the parameters"
+            fix = (
+                f"Check this batch's inputs and targets for NaN, and the loss before {run.line(event.site)} for log, "
+                "sqrt or a division that meets 0."
+            )
+        yield run.finding(
+            self,
+            message=f"The loss is {event.loss} at {event.position}{reached}. {before}.",
+            fix=fix,
+            seq=origin.seq,
+            count=max(origin.bad_losses, 1),
+            last=max(origin.last, run.count - 1),
+            parameters=origin.parameters,
+            evidence={"loss": str(event.loss), **evidence(run, origin)},
+        )

@@ -1,0 +1,65 @@
+"""OT403: a parameter is the first thing that is NaN or Inf."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from optrace.checks.finding import Finding
+from optrace.checks.origin import evidence, search
+from optrace.checks.rule import Rule
+from optrace.checks.run import Piece, Run
+
+
+class NonFiniteParameter(Rule):
+    code = "OT403"
+    name = "non-finite-parameter"
+    severity = "error"
+    bug = "A parameter becomes NaN or Inf though its gradient was finite."
+    why = (
+        "The update itself overflowed or divided by zero: a learning rate that is infinite, an epsilon of 0, or a "
+        "weight beyond what its dtype can hold. Every loss after it is NaN."
+    )
+    broken = """\
+optimizer = Adam(model.parameters(), eps=0)   # 0 / 0 where a gradient is 0
+"""
+    fixed = """\
+optimizer = Adam(model.parameters())
+"""
+
+    def start(self, run: Run) -> None:
+        super().start(run)
+        self._search = search(run)
+
+    def piece(self, piece: Piece) -> None:
+        self._search.feed(piece)
+
+    def finish(self) -> Iterator[Finding]:
+        run, origin = self.run, self._search.origin()
+        if origin is None or origin.code != self.code:
+            return
+        event = run.event(origin.seq)
+        names = run.names(origin.parameters)
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        hyper = [dict(group.hyper) for group in run.trace.groups(event)]
+        rates = [group.get("lr") for group in hyper]
+        if event.kind == "step":
+            what = f"`{run.called(event.optimizer.id)}.step()`" if event.optimizer else "The step"
+            eps = [group["eps"] for group in hyper if "eps" in group]
+            shown = f" (lr {_listed(rates)}" + (f", eps {_listed(eps)})" if eps else ")")
+            fix = f"Check the hyperparameters of the step on {run.line(event.site)}{shown}."
+        else:
+            what, fix = f"The {event.kind.replace('_', ' ')}", f"Check what is written on {run.line(event.site)}."
+        yield run.finding(
+            self,
+            message=f"{what} made {names[0]}{more} NaN or Inf at {event.position}, with finite gradients.",
+            fix=fix,
+            seq=origin.seq,
+            last=max(origin.last, run.count - 1),
+            parameters=origin.parameters,
+            optimizers=[event.optimizer.id] if event.optimizer else (),
+            evidence={"lr": rates, **evidence(run, origin)},
+        )
+
+
+def _listed(values: list[object]) -> str:
+    return ", ".join(dict.fromkeys(map(str, values)))

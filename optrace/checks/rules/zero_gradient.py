@@ -1,0 +1,99 @@
+"""OT404: a parameter's gradient is exactly zero, every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from optrace.checks.effects import effects, is_zero
+from optrace.checks.finding import Finding
+from optrace.checks.rule import Rule
+from optrace.checks.run import Piece, Run
+from optrace.checks.values import stored
+
+LEAST = 5
+"""Backwards: a gate that starts at zero blocks what lies behind it for the first one or two."""
+
+
+class ZeroGradient(Rule):
+    code = "OT404"
+    name = "zero-gradient"
+    severity = "warning"
+    bug = "A parameter's gradient is exactly 0 in all its elements at every backward."
+    why = (
+        "It is connected to the loss but learns nothing: a ReLU that is dead for all inputs, rounding or argmax in the "
+        "graph, a saturated activation, a loss weight of 0."
+    )
+    broken = """\
+prediction = torch.round(model(x))     # has derivative 0 everywhere
+loss_function(prediction, y).backward()
+"""
+    fixed = """\
+prediction = model(x)
+loss_function(prediction, y).backward()
+"""
+
+    def start(self, run: Run) -> None:
+        super().start(run)
+        self._first: dict[int, int] = {}  # by effect: the first event that has it
+        self._last: dict[int, int] = {}
+        self._count: dict[int, int] = {}
+        self._nothing_lost = True  # all losses so far were 0, or there was none
+
+    def piece(self, piece: Piece) -> None:
+        view = piece.view
+        brings = effects(self.run).deposits_any
+        places = np.flatnonzero(brings[view.effect])
+        found, first, count = np.unique(view.effect[places], return_index=True, return_counts=True)
+        for effect, at, many in zip(found.tolist(), first.tolist(), count.tolist(), strict=True):
+            self._first.setdefault(effect, view.first + int(places[at]))
+            self._last[effect] = view.first + int(places[at])
+            self._count[effect] = self._count.get(effect, 0) + many
+        if self._nothing_lost:
+            self._nothing_lost = not np.any(view.column("loss")[places] != 0)
+
+    def finish(self) -> Iterator[Finding]:
+        if self._nothing_lost:
+            return
+        run, known = self.run, effects(self.run)
+        zero: dict[int, list[int]] = {}  # by parameter: its effects
+        alive: set[int] = set()
+        doubtful: dict[int, list[int]] = {}
+        for effect in self._first:
+            for parameter, change in known.deposits[effect].items():
+                if is_zero(change):
+                    zero.setdefault(parameter, []).append(effect)
+                elif change.nbytes and parameter not in alive:
+                    # A gradient of -0 is zero too, and its bytes are not: it takes one look to know.
+                    values = stored(run.trace, self._first[effect], change)
+                    if values is None or values.any():
+                        alive.add(parameter)
+                    else:
+                        doubtful.setdefault(parameter, []).append(effect)
+                elif not change.nbytes:
+                    alive.add(parameter)
+        found: dict[tuple[int, ...], list[int]] = {}
+        for parameter in sorted({*zero, *doubtful} - alive):
+            mine = (*zero.get(parameter, ()), *doubtful.get(parameter, ()))
+            if sum(self._count[effect] for effect in mine) >= LEAST and run.parameter(parameter).numel:
+                found.setdefault(tuple(sorted(mine)), []).append(parameter)
+        if not found:
+            return
+        parameters = sorted({p for group in found.values() for p in group})
+        effects_of = max(found, key=lambda mine: sum(self._count[effect] for effect in mine))
+        first = min(self._first[effect] for effect in effects_of)
+        count = sum(self._count[effect] for effect in effects_of)
+        names, site = run.names(parameters), run.site(first)
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield run.finding(
+            self,
+            message=f"The gradient of {names[0]}{more} was exactly 0 at every one of {count:,} backwards.",
+            fix=f"Look at the forward before {run.line(site)}: what stands between these parameters and the loss has "
+            "derivative 0 (a dead ReLU, round, argmax, a saturated or detached path).",
+            seq=first,
+            count=count,
+            last=max(self._last[effect] for effect in effects_of),
+            parameters=parameters,
+            evidence={"backwards": count},
+        )
