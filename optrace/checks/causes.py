@@ -13,15 +13,30 @@ from optrace.checks.finding import Finding
 
 Relation = Literal["drop", "mark"]
 
+_NON_FINITE: tuple[str, ...] = ("OT401", "OT402", "OT403")
+_TOO_LARGE: dict[str, Relation] = {"OT101": "mark", "OT305": "mark", "OT110": "mark"}
+"""What makes training diverge, and so end in NaN."""
+
 CAUSES: dict[str, Mapping[str, Relation]] = {
     # consequence: {cause: what becomes of the consequence}
     "OT102": {"OT103": "drop"},
-    "OT104": {"OT108": "drop", "OT103": "drop"},
+    "OT104": {"OT108": "drop", "OT103": "drop", "OT502": "drop"},
     "OT105": {"OT108": "drop"},
     "OT106": {"OT103": "drop"},
-    "OT107": {"OT108": "drop"},
-    "OT109": {"OT108": "drop", "OT104": "drop"},
+    "OT107": {"OT108": "drop", "OT502": "drop"},
+    "OT108": {"OT502": "drop"},
+    "OT109": {"OT108": "drop", "OT104": "drop", "OT502": "drop"},
     "OT110": {"OT101": "drop"},
+    "OT203": {"OT202": "mark"},
+    "OT204": {"OT103": "drop", "OT104": "drop", "OT108": "drop", "OT502": "drop"},
+    "OT207": {"OT205": "drop", "OT206": "drop"},
+    "OT302": {"OT305": "drop"},
+    "OT304": {"OT101": "drop", "OT110": "mark"},
+    "OT306": dict.fromkeys(_NON_FINITE, "mark"),
+    **dict.fromkeys(_NON_FINITE, _TOO_LARGE),
+    "OT405": {**dict.fromkeys(_NON_FINITE, "drop"), "OT101": "drop", "OT110": "drop", "OT305": "drop"},
+    "OT406": dict.fromkeys(_NON_FINITE, "drop"),
+    "OT407": {**dict.fromkeys(_NON_FINITE, "drop"), "OT101": "drop", "OT305": "drop", "OT405": "drop", "OT408": "drop"},
 }
 
 
