@@ -89,7 +89,7 @@ def draw(chart: Chart, room: int, height: int, label: Any) -> list[Line]:
 def _picture(
     series: tuple[Series, ...], first: int, last: int, log: bool, columns: int, rows: int
 ) -> tuple[Array, Array, _Scale | None, int]:
-    """Everything of a chart but the cursor: dots, whose each is, the axis, and how many values a log axis leaves out."""
+    """All of a chart but the cursor: dots, whose each is, the axis, how many values a log axis leaves out."""
     chart = Chart(series, first, last, log)
     cells = np.zeros((rows, columns), np.uint8)
     owner = np.full((rows, columns), -1)

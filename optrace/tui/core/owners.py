@@ -71,7 +71,7 @@ class Owners:
         return np.sort(np.concatenate(found))
 
     def group(self, parameter: Parameter, seq: int) -> tuple[Optimizer, int, ParamGroup] | None:
-        """The optimizer, number and settings of a parameter's param group, as at its last step up to `seq`, or its first."""
+        """Optimizer, number and settings of a parameter's param group at its last step up to `seq`, or its first."""
         for optimizer in self.optimizers(parameter):
             steps = self.steps_of(optimizer)
             place = int(np.searchsorted(steps, seq, "right")) - 1

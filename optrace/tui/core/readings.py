@@ -77,18 +77,20 @@ class Readings:
         """Statistics of what event `seq` wrote."""
         if change.op in (Op.CLEAR, Op.GONE) or change.storage is Storage.DROPPED:
             return None
-        return self.compute(
+        found: Stats | Pending | None = self.compute(
             ("stats", parameter.id, kind, seq), change.nbytes, lambda: self._measure(parameter, kind, seq, change)
         )
+        return found
 
     def ratio(self, parameter: Parameter, seq: int) -> float | Pending | None:
         """‖last update‖ / ‖parameter‖, of the last event at or before `seq` that changed the parameter."""
         found = self.last(parameter, "param", seq)
         if found is None or found[1].op is not Op.CHANGE:
             return None
-        return self.compute(
+        result: float | Pending | None = self.compute(
             ("ratio", parameter.id, found[0]), 3 * found[1].nbytes, lambda: self._ratio(parameter, found[0])
         )
+        return result
 
     def update(self, parameter: Parameter, seq: int) -> Array | None:
         """What the last change of the parameter at or before `seq` added to it."""
@@ -128,7 +130,11 @@ class Readings:
             return None
         if value.shape == ():
             return value[()]
-        return value[place] if len(place) == value.ndim and all(p < s for p, s in zip(place, value.shape)) else None
+        return (
+            value[place]
+            if len(place) == value.ndim and all(p < s for p, s in zip(place, value.shape, strict=True))
+            else None
+        )
 
     def compute(self, key: tuple[Any, ...], size: int, work: Callable[[], Any]) -> Any:
         """The result of `work`, remembered; done by the worker where `size` bytes are too many to do at once."""

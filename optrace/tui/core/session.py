@@ -83,11 +83,8 @@ class Session:
         if self.selected is None:
             return False
         kind = self.written_kind
-        writes = (
-            self.trace.writes(self.selected, kind)
-            if kind in (*self.machine.kinds(self.selected), "param", "grad")
-            else []
-        )
+        known = kind in ("param", "grad", *self.machine.kinds(self.selected))
+        writes = self.trace.writes(self.selected, kind) if known else np.empty(0, np.int64)
         place = int(np.searchsorted(writes, self.seq, "right" if forward else "left")) - (0 if forward else 1)
         return 0 <= place < len(writes) and self.cursor.jump(int(writes[place]))
 
@@ -141,7 +138,7 @@ class Session:
         return next((number for number, parameter in enumerate(self.rows) if parameter.id == self.selected.id), -1)
 
     def sorted_by(self, key: str, progress: Callable[[int, int], bool] | None = None) -> list[Parameter] | None:
-        """All parameters in a new order, as things stand here; None where `progress` says to stop. Slow for thousands."""
+        """All parameters in a new order, as things stand here; None where `progress` (False) stops it."""
         everything = list(self.trace.parameters.values())
         if key == "order":
             return everything

@@ -279,10 +279,13 @@ class Story:
             sign = "+" if moved >= 0 else "−"
             return [
                 [
-                    Span(f"{parameter.name}: ", "dim"), Span(element(old, 7)), Span(" → "), Span(element(new, 7), "bold changed"),
+                    Span(f"{parameter.name}: ", "dim"),
+                    Span(element(old, 7)),
+                    Span(" → "),
+                    Span(element(new, 7), "bold changed"),
                     Span(f"  ({sign}{short(abs(moved), 4)})"),
                 ]
-            ]  # fmt: skip
+            ]
         ratio = self._readings.ratio(parameter, seq)
         if isinstance(ratio, float):
             return [[Span(f"{parameter.name}: ", "dim"), Span(f"moved by {short(ratio)} of its own norm.")]]

@@ -12,6 +12,7 @@ from textual.timer import Timer
 from optrace.errors import OptraceError
 from optrace.trace.reader import load
 from optrace.tui.core import findings
+from optrace.tui.core.canvas import Series
 from optrace.tui.core.conditions import Condition, Progress, search
 from optrace.tui.core.spans import Span
 from optrace.tui.core.table import SORT_NAMES
@@ -192,7 +193,7 @@ class Background(Screen[None]):
         stop = self._stop_history = threading.Event()
         self._wanted = want
 
-        def report(series: tuple[history.Series, ...], done: float) -> bool:
+        def report(series: tuple[Series, ...], done: float) -> bool:
             self._from_thread(self._read, want, series, done)
             return not stop.is_set()
 
@@ -207,7 +208,7 @@ class Background(Screen[None]):
 
         self.run_worker(work, thread=True, group="history", exit_on_error=False)
 
-    def _read(self, want: history.Wanted, series: tuple[history.Series, ...], done: float) -> None:
+    def _read(self, want: history.Wanted, series: tuple[Series, ...], done: float) -> None:
         known = self.inspector.series
         known[want] = (series, done)
         while len(known) > 16:

@@ -152,19 +152,43 @@ def compare_entries(session: Session) -> Entries:
         timeline = session.machine.timeline
         losses = [timeline.loss_at(seq) for seq in (mark, here)]
         found: list[list[Line]] = [
-            [[Span("mark ", "mark"), Span(session.position(mark), "bold"), Span("   here "), Span(session.position(here), "bold"),
-              Span(f"   {count(abs(here - mark), 'event')} apart", "dim"), Span(f"   loss {short(losses[0], 4)} → {short(losses[1], 4)}")]],
+            [
+                [
+                    Span("mark ", "mark"),
+                    Span(session.position(mark), "bold"),
+                    Span("   here "),
+                    Span(session.position(here), "bold"),
+                    Span(f"   {count(abs(here - mark), 'event')} apart", "dim"),
+                    Span(f"   loss {short(losses[0], 4)} → {short(losses[1], 4)}"),
+                ]
+            ],
             [[]],
-            [[Span(left("parameter", name) + right("‖param‖ mark → here", 22) + right("‖difference‖", 14) + right("‖grad‖ mark → here", 22), "heading")]],
-        ]  # fmt: skip
+            [
+                [
+                    Span(
+                        left("parameter", name)
+                        + right("‖param‖ mark → here", 22)
+                        + right("‖difference‖", 14)
+                        + right("‖grad‖ mark → here", 22),
+                        "heading",
+                    )
+                ]
+            ],
+        ]
         for parameter in session.rows[:500]:
             sizes = [_pair(session, parameter.name, kind, mark, here) for kind in ("param", "grad")]
             apart = _apart(session, parameter.name, mark, here)
             changed = apart not in ("0", "–")
             found.append(
-                [[Span(left(cut_middle(parameter.name, name - 1), name)), Span(right(sizes[0], 22)),
-                  Span(right(apart, 14), "changed" if changed else "dim"), Span(right(sizes[1], 22))]]
-            )  # fmt: skip
+                [
+                    [
+                        Span(left(cut_middle(parameter.name, name - 1), name)),
+                        Span(right(sizes[0], 22)),
+                        Span(right(apart, 14), "changed" if changed else "dim"),
+                        Span(right(sizes[1], 22)),
+                    ]
+                ]
+            )
         if len(session.rows) > 500:
             found.append([[Span(f"… and {len(session.rows) - 500} more; a filter (/) narrows this", "dim")]])
         return found

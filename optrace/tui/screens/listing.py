@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Click
 from textual.screen import ModalScreen
@@ -22,7 +23,7 @@ Entries = Callable[[int], list[list[Line]]]
 class EntryLines(Lines):
     """Entries one under another; one of them may be the chosen one."""
 
-    DEFAULT_CSS = "EntryLines { height: 1fr; }"
+    DEFAULT_CSS = "EntryLines { height: 1fr; overflow-y: auto; scrollbar-gutter: stable; }"
 
     def __init__(self, entries: Entries, choosing: bool) -> None:
         super().__init__()
@@ -73,7 +74,7 @@ class Listing(ModalScreen[tuple[str, int] | None]):
     Listing > Vertical { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $primary; }
     Listing KeyBar { background: $surface; }
     """
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark", "leave", "Close"),
         Binding("down,j", "walk(1)", "Next"),
         Binding("up,k", "walk(-1)", "Previous"),

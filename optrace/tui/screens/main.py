@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
 from textual.screen import Screen
@@ -27,7 +29,7 @@ from optrace.tui.widgets.topbar import TopBar
 NARROW, WIDE, LOW = 100, 160, 30
 
 
-class MainScreen(Asking, Background, Screen[None]):
+class MainScreen(Background, Asking, Screen[None]):
     """Stepping through a trace."""
 
     CSS = """
@@ -41,7 +43,7 @@ class MainScreen(Asking, Background, Screen[None]):
     MainScreen.-narrow .-shown { display: block !important; }
     """
 
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left,h", "event(-1)", "Event back"),
         Binding("right,l", "event(1)", "Event on"),
         Binding("left_square_bracket", "iteration(-1)", "Iteration back"),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
@@ -30,7 +31,7 @@ class Prompt(ModalScreen[str | None]):
     Prompt Static { height: auto; color: $secondary; }
     Prompt Static.-wrong { color: $error; text-style: bold; }
     """
-    BINDINGS = [
+    BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape", "leave", "Leave"),
         Binding("tab", "complete", "Complete", priority=True),
         Binding("down", "pick(1)", "Next", priority=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.events import Click, MouseScrollDown, MouseScrollUp
 
-from optrace.tui.core.canvas import Chart
+from optrace.tui.core.canvas import Chart, Series
 from optrace.tui.core.grid import Grid
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span, cells, cut_middle, width
@@ -19,7 +19,14 @@ _SIMPLE = {"gradient": gradient.lines, "update": update.lines, "state": state.li
 class InspectorPane(Lines):
     """Everything about one parameter."""
 
-    DEFAULT_CSS = "InspectorPane { border: round $border; border-title-color: $foreground; }"
+    DEFAULT_CSS = """
+    InspectorPane {
+        border: round $border;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        border-title-color: $foreground;
+    }
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__(id="inspector")
@@ -30,7 +37,7 @@ class InspectorPane(Lines):
         self._chart: Chart | None = None
         self._top = 2
         self._stamp: tuple[object, ...] = ()
-        self.series: dict[history.Wanted, tuple[tuple[history.Series, ...], float]] = {}
+        self.series: dict[history.Wanted, tuple[tuple[Series, ...], float]] = {}
         """What was read for charts, and how much of it; filled in by the screen's worker."""
 
     def prepare(self, width: int, height: int) -> int:
@@ -48,7 +55,8 @@ class InspectorPane(Lines):
         if session.view.tab in _SIMPLE:
             self._lines.append([])
             self._top = 2
-            self._lines += _SIMPLE[session.view.tab](session.machine, parameter, session.seq, session.place, room)
+            make, shown = _SIMPLE[session.view.tab], (session.machine, parameter, session.seq, session.place)
+            self._lines += make(*shown, room, height - 2)
         else:
             choices = self._choices(room)
             self._lines += choices

@@ -25,9 +25,10 @@ class Lines(ScrollView, can_focus=False):
 
     DEFAULT_CSS = """
     Lines {
-        scrollbar-size: 1 1; overflow-x: hidden;
+        scrollbar-size: 1 1; overflow: hidden;
         scrollbar-color: $border; scrollbar-color-hover: $primary; scrollbar-color-active: $primary;
-        scrollbar-background: $background; scrollbar-background-hover: $background; scrollbar-background-active: $background;
+        scrollbar-background: $background; scrollbar-background-hover: $background;
+        scrollbar-background-active: $background;
     }
     """
     ALLOW_SELECT = False

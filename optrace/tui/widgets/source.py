@@ -16,7 +16,14 @@ from optrace.tui.widgets.lines import Lines
 class SourcePane(Lines):
     """The source file of the current event."""
 
-    DEFAULT_CSS = "SourcePane { border: round $border; border-title-color: $foreground; }"
+    DEFAULT_CSS = """
+    SourcePane {
+        border: round $border;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        border-title-color: $foreground;
+    }
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__(id="source")

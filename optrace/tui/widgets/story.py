@@ -14,7 +14,14 @@ from optrace.tui.widgets.lines import Lines
 class StoryPane(Lines):
     """Sentences about the current event."""
 
-    DEFAULT_CSS = "StoryPane { border: round $border; border-title-color: $foreground; }"
+    DEFAULT_CSS = """
+    StoryPane {
+        border: round $border;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        border-title-color: $foreground;
+    }
+    """
     BORDER_TITLE = "What happened"
 
     def __init__(self, session: Session) -> None:

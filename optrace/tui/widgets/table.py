@@ -14,9 +14,15 @@ from optrace.tui.widgets.lines import Lines
 class TablePane(Lines):
     """The table of parameters. Its first line is the head, which stays."""
 
-    DEFAULT_CSS = (
-        "TablePane { border: round $border; border-title-color: $foreground; border-subtitle-color: $foreground; }"
-    )
+    DEFAULT_CSS = """
+    TablePane {
+        border: round $border;
+        overflow-y: auto;
+        scrollbar-gutter: stable;
+        border-title-color: $foreground;
+        border-subtitle-color: $foreground;
+    }
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__(id="table")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from optrace.trace.format import KINDS, Flag
+from optrace.trace.format import KINDS, Flag, Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.readings import Stats
@@ -37,13 +37,15 @@ class Columns:
         return self._known[name]
 
     def _raw(self, name: str) -> Array:
-        return self.trace.column(name)[self.first : self.stop]
+        column: Array = self.trace.column(name)
+        return column[self.first : self.stop]
 
     def _event(self, name: str) -> Array:
         if name in _COLUMNS:
             return self._raw(name)
         if name in _FLAGS:
-            return (self._raw("flags") & int(_FLAGS[name])) != 0
+            raised: Array = (self._raw("flags") & int(_FLAGS[name])) != 0
+            return raised
         if name == "seq":
             return np.arange(self.first, self.stop)
         if name == "kind":
@@ -69,6 +71,37 @@ class Columns:
                 found = np.nan_to_num(self.statistic(parameter, kind, statistic, 0.0), nan=np.nan)
                 total += found if statistic == "nonfinite" else found * found
         return total if statistic == "nonfinite" else np.sqrt(total)
+
+    def absent(self, name: str) -> Array:
+        """Where an event has no such number."""
+        if name == "loss":
+            missing: Array = (self._raw("flags") & Flag.LOSS) == 0
+            return missing
+        if name == "lr":
+            return self._raw("groups") < 0
+        return np.zeros(len(self), bool)
+
+    def absent_of(self, parameter: Parameter, name: str) -> Array:
+        """Where a parameter has no such number: no gradient, or it was not seen yet."""
+        if name in ("stale", "contributions", "changed", "grad_changed"):
+            return np.zeros(len(self), bool)
+        return ~self._present(parameter, "grad" if name.startswith("grad_") else "param")
+
+    def _present(self, parameter: Parameter, kind: str) -> Array:
+        """Where a value exists."""
+        key = (parameter.id, kind, "present")
+        if key not in self._known:
+            writes = self.trace.writes(parameter, kind)
+            numbers = writes[np.searchsorted(writes, self.first) : np.searchsorted(writes, self.stop)]
+            before = self._machine.readings.last(parameter, kind, self.first - 1)
+            start = before is not None and before[1].op not in (Op.CLEAR, Op.GONE)
+            place = np.searchsorted(numbers, np.arange(self.first, self.stop), "right") - 1
+            if len(numbers):
+                here = ~self._cleared(parameter, kind, numbers)
+                self._known[key] = np.where(place >= 0, here[np.maximum(place, 0)], start)
+            else:
+                self._known[key] = np.full(len(self), start)
+        return self._known[key]
 
     def _mapped(self, column: str, number: Any) -> Array:
         raw = self._raw(column)
@@ -110,8 +143,7 @@ class Columns:
         gone = [
             effect
             for effect in np.unique(effects).tolist()
-            if not self.trace.effect_by_id(effect).final[parameter.id, kind].dtype
-            or self.trace.effect_by_id(effect).final[parameter.id, kind].op.name in ("CLEAR", "GONE")
+            if self.trace.effect_by_id(effect).final[parameter.id, kind].op in (Op.CLEAR, Op.GONE)
         ]
         return np.isin(effects, gone)
 

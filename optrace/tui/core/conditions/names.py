@@ -72,6 +72,8 @@ FUNCTIONS = {
     "max": Function(2, np.maximum, "the greater of two"),
 }
 
+TESTS = ("isnan", "isinf", "isfinite")
+"""Functions whose answer is yes or no; where there is nothing to ask about, it is no."""
 _WORDS = ("and", "or", "not")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from optrace.tui.core.conditions.columns import Columns
 from optrace.tui.core.conditions.grammar import Condition, ConditionError, is_parameter, parameter_name
-from optrace.tui.core.conditions.names import FUNCTIONS
+from optrace.tui.core.conditions.names import FUNCTIONS, TESTS
 from optrace.tui.core.machine import Machine
 
 Array = np.ndarray[Any, Any]
@@ -81,8 +81,10 @@ def _value(node: ast.expr, columns: Columns) -> Any:
         return _ARITHMETIC[type(node.op)](_value(node.left, columns), _value(node.right, columns))
     if isinstance(node, ast.Compare):
         return _compare(node, columns)
-    assert isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    return FUNCTIONS[node.func.id].compute(*(_value(argument, columns) for argument in node.args))
+    assert isinstance(node, ast.Call)
+    assert isinstance(node.func, ast.Name)
+    result = FUNCTIONS[node.func.id].compute(*(_value(argument, columns) for argument in node.args))
+    return result & ~absent(node, columns) if node.func.id in TESTS else result
 
 
 def _compare(node: ast.Compare, columns: Columns) -> Any:
@@ -90,15 +92,19 @@ def _compare(node: ast.Compare, columns: Columns) -> Any:
     result: Any = True
     for operator, before, after in zip(node.ops, values, values[1:], strict=False):
         held = _COMPARE[type(operator)](before, after)
-        if isinstance(operator, ast.NotEq):  # nan differs from everything; what is absent should hold for nothing
-            held = held & ~(_absent(before) | _absent(after))
         result = np.logical_and(result, held)
-    return result
+    return np.logical_and(result, ~absent(node, columns))
 
 
-def _absent(value: Any) -> Any:
-    array = np.asarray(value)
-    return np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+def absent(node: ast.expr, columns: Columns) -> Array:
+    """Where something that an expression speaks of does not exist, such as the loss of a step: nothing holds."""
+    missing = np.zeros(len(columns), bool)
+    for part in ast.walk(node):
+        if isinstance(part, ast.Name):
+            missing = missing | columns.absent(part.id)
+        elif isinstance(part, ast.Attribute) and isinstance(part.value, ast.Call):
+            missing = missing | columns.absent_of(columns.trace.parameter(parameter_name(part.value)), part.attr)
+    return missing
 
 
 def _truth(value: Any) -> Any:

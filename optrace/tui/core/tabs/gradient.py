@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,15 @@ from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import element, index, short, times
 from optrace.tui.core.parts import FRESH, STALE, Gradient, Part
 from optrace.tui.core.readings import Stats, wide
-from optrace.tui.core.spans import Line, Span, left, right
+from optrace.tui.core.spans import Line, Span, left, right, width
 from optrace.tui.core.table import PATTERN
 
 LISTED = 40
 
 
-def lines(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int) -> list[Line]:
+def lines(
+    machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int, height: int = 100
+) -> list[Line]:
     """The tab's lines, `room` columns wide."""
     gradient = machine.parts.at(parameter, seq, LISTED)
     found = [_norms(machine, parameter, seq), []]
@@ -76,10 +79,8 @@ def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False
     found: list[Line] = []
     stale = 0
     for part in parts:
-        if part.older:
-            label = f"{part.older} older"
-        else:
-            label = "this one" if part.seq == seq else f"from {part.position}"
+        label = "this one" if part.seq == seq else f"from {part.position}"
+        label = f"{part.older} older" if part.older else label
         share = (part.norm or 0.0) / largest if largest else 0.0
         glyph = PATTERN[part.fate][stale % len(PATTERN[part.fate])]
         stale += part.fate == STALE
@@ -92,7 +93,8 @@ def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False
             Span(left(_fate(part, seq, cleared), 19), part.fate),
         ]
         if part.site is not None and not part.older:
-            line.append(Span(f"{part.site.file.rsplit('/', 1)[-1]}:{part.site.line}", "dim"))
+            where = f"{PurePath(part.site.file).name}:{part.site.line}"
+            line.append(Span(where if width(line) + len(where) <= room else f"line {part.site.line}", "dim"))
         found.append(line)
     return found
 

@@ -17,7 +17,9 @@ from optrace.tui.core.spans import Line, Span, left, right, wrap
 SHOWN_STEPS = 8
 
 
-def lines(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int) -> list[Line]:
+def lines(
+    machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int, height: int = 100
+) -> list[Line]:
     """The tab's lines."""
     group = machine.owners.group(parameter, seq)
     found: list[Line] = []

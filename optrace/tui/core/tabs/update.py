@@ -15,7 +15,9 @@ from optrace.tui.core.readings import Pending
 from optrace.tui.core.spans import Line, Span, cells, left, right, wrap
 
 
-def lines(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int) -> list[Line]:
+def lines(
+    machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], room: int, height: int = 100
+) -> list[Line]:
     """The tab's lines: of the step at `seq`, or of the parameter's last step before."""
     steps = machine.owners.steps(parameter)
     found = int(np.searchsorted(steps, seq, "right")) - 1
@@ -36,9 +38,16 @@ def lines(machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ..
     hyper = ", ".join(f"{name} {value}".strip() for name, value in account.hyper)
     head.append(Span(f"{account.optimizer}, {hyper}", "dim"))
     body = wrap(head, room)
-    body.append([])
-    body += _terms(account, room)
-    body += _verdict(account, room)
+    verdict = _verdict(account, room)
+    terms = _terms(account, room, notes=True)
+    if len(body) + len(terms) + len(verdict) + 1 > height:
+        terms = _terms(account, room, notes=False)
+    if len(body) + len(terms) + len(verdict) < height:
+        body.append([])
+    body += terms
+    if len(body) + len(verdict) < height:
+        body.append([])
+    body += verdict
     if account.source:
         body += [[], *wrap([Span(f"Formula: {account.source}", "dim")], room)]
     return body
@@ -57,16 +66,16 @@ def _account(machine: Machine, parameter: Parameter, step: int, place: tuple[int
     return machine.readings.compute(("account", parameter.id, step, place), size // 4, work)
 
 
-def _terms(account: Account, room: int) -> list[Line]:
-    terms = [term for term in account.terms]
+def _terms(account: Account, room: int, *, notes: bool) -> list[Line]:
+    terms = list(account.terms)
     if not terms:
         return []
     names = max(cells(term.label) for term in terms)
     symbols = max(cells(term.symbol) for term in terms)
     values = [_value(term, account.dtype) for term in terms]
     numbers = max(cells(text) for text in values)
-    notes = max(cells(term.note) for term in terms)
-    formulas = max(10, room - names - symbols - numbers - 8 - (notes + 2 if room > 95 else 0))
+    longest_note = max(cells(term.note) for term in terms)
+    formulas = max(10, room - names - symbols - numbers - 8 - (longest_note + 2 if room > 95 else 0))
     longest = max(cells(term.formula) for term in terms)
     formulas = min(formulas, longest)
     found: list[Line] = []
@@ -84,7 +93,7 @@ def _terms(account: Account, room: int) -> list[Line]:
         if term.note and room > 95:
             line.append(Span(f"  {term.note}", "dim"))
         found.append(line)
-        if term.note and room <= 95:
+        if term.note and room <= 95 and notes:
             found.append([Span(" " * (names + symbols + 3)), Span(term.note, "dim")])
     return found
 
@@ -102,8 +111,8 @@ def _verdict(account: Account, room: int) -> list[Line]:
     if account.agrees is None:
         return [*found, [Span(f"recorded: {text}")]]
     if not account.agrees:
-        return [*found, [], [Span(f"✗ the recorded value is {text}: something else changed it as well", "bad")]]
+        return [*found, [Span(f"✗ the recorded value is {text}: something else changed it as well", "bad")]]
     how = (
         "equals the recorded value" if not account.ulps else f"equals the recorded value {text} but for its last digit"
     )
-    return [*found, [], [Span(f"✓ {how}", "good")]]
+    return [*found, [Span(f"✓ {how}", "good")]]
