@@ -630,13 +630,14 @@ def test_stepping_inside_backward(path: Path) -> None:
         optimizers[parameter].step()
         optimizers[parameter].zero_grad()
 
-    for parameter in model.parameters():
-        parameter.register_post_accumulate_grad_hook(step)
+    handles = [parameter.register_post_accumulate_grad_hook(step) for parameter in model.parameters()]
     with optrace.record(path) as recording:
         witness = Witness(recording, model.named_parameters(), *optimizers.values())
         for _ in range(3):
             loss_of(model).backward()
             witness.look()
+    for handle in handles:
+        handle.remove()  # the hooks hold the optimizers, and these the parameters
     trace = optrace.load(path)
     assert iterations(trace) == [["step", "zero_grad", "step", "zero_grad", "backward"]] * 3
     assert [event.depth for event in trace.events] == [1, 1, 1, 1, 0] * 3
