@@ -119,11 +119,8 @@ class Search:
             if number >= 0
         ]
         seq, _, code = min(found)
-        chain = {
-            word: str(run.event(number).position)
-            for word, number in (("loss", loss), ("gradient", gradient), ("parameter", moment))
-            if number >= seq
-        }
+        stages = sorted([(loss, 0, "loss"), (gradient, 1, "gradient"), (moment, 2, "parameter")])
+        chain = {word: str(run.event(number).position) for number, _, word in stages if number >= seq}
         mine = parameters if code == "OT403" else reached or parameters
         losses = self._losses_before(seq)
         return Origin(code, seq, tuple(mine), losses, chain, self._losses.count, max(seq, self._losses.last))

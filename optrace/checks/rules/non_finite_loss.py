@@ -43,8 +43,8 @@ optimizer.step()
         if ran_away(origin):
             before = f"It had been growing without bound ({origin.losses[-2]:.3g}, {origin.losses[-1]:.3g} just before)"
             fix = (
-                "Lower the learning rate or clip the gradients before the step: the training diverged until it "
-                "overflowed."
+                f"Lower the learning rate, or clip the gradients after the backward on {run.line(event.site)}: the "
+                "training diverged until it overflowed."
             )
         else:
             last = f", {origin.losses[-1]:.4g} just before," if origin.losses else ""

@@ -103,7 +103,7 @@ for epoch in range(epochs):
             name = known.variable or known.class_name
             layers = self._sensitive.get(model)
             site = run.site(first)
-            what = f": its {', '.join(layers)} work as in evaluation" if layers else ""
+            what = f": {', '.join(layers)} in it work as in evaluation" if layers else ""
             yield run.finding(
                 self,
                 message=f"`{name}` is trained in eval mode from {run.event(first).position} on, at {count:,} "
