@@ -14,7 +14,7 @@ from torch.optim import optimizer as _optimizer
 
 from optrace.record.capture import Slot
 from optrace.record.patches import Patches, subclasses
-from optrace.record.recorder import Recorder, Scope, scalar_loss
+from optrace.record.recorder import Recorder, Scope, frame_id, scalar_loss
 from optrace.record.watch import Change
 from optrace.trace.format import Flag
 
@@ -171,7 +171,7 @@ class LoopCalls:
         if recorder.registry.dirty:
             recorder.registry.refresh(frame)
         scope.entry = entry
-        scope.frame_id = id(frame)
+        scope.frame_id = frame_id(frame)
         scope.groups = recorder.registry.groups_version(entry, optimizer)
         first = [t for t in entry.plan if t.parameter.content is None]
         changes = recorder.watch.parameters(first) if first else []
@@ -244,9 +244,9 @@ def made_at(recorder: Recorder, frame: FrameType | None) -> FrameType | None:
     return frame
 
 
-def _is_running(frame_id: int, frame: FrameType | None) -> bool:
+def _is_running(wanted: tuple[int, int] | None, frame: FrameType | None) -> bool:
     while frame is not None:
-        if id(frame) == frame_id:
+        if frame_id(frame) == wanted:
             return True
         frame = frame.f_back
     return False

@@ -41,7 +41,7 @@ class Scope:
     groups = -1
     loss: Any = None  # a float, or a tensor to be read later
     nested = 0  # calls of the same kind on the same object inside this one
-    frame_id = 0  # of torch's step wrapper, to notice that it raised
+    frame_id: tuple[int, int] | None = None  # of torch's step wrapper, to notice that it raised
     entry: TrackedOptimizer | None = None
     detail: dict[str, Any] | None = None
     sentinel: _Sentinel | None = None
@@ -178,10 +178,10 @@ class Recorder:
 
     def _drop_stale(self, stack: list[Scope], frame: FrameType) -> None:
         """A step that raised has no post hook: it is over when its frame is no longer running."""
-        running: set[int] = set()
+        running: set[tuple[int, int]] = set()
         walk = frame.f_back
         while walk is not None:
-            running.add(id(walk))
+            running.add(frame_id(walk))
             walk = walk.f_back
         while stack and stack[-1].frame_id and stack[-1].frame_id not in running:
             self._close_stale(stack)
@@ -439,3 +439,8 @@ def scalar_loss(roots: list[torch.Tensor]) -> Any:
         return float(root.detach())
     with torch.no_grad():
         return root.detach().clone()
+
+
+def frame_id(frame: FrameType) -> tuple[int, int]:
+    """Tells a running frame from others. Another function's frame may take over the memory of one that ended."""
+    return id(frame), id(frame.f_code)
