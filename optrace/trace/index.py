@@ -25,6 +25,12 @@ def _tables() -> set[str]:
         return {sql for (sql,) in empty.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
+def _reason(error: Exception) -> str:
+    """SQLite's message, without what it quotes from the file: that could be anything."""
+    found = str(error).partition(" with text ")[0].partition(" - ")[0].splitlines() or [""]
+    return "".join(character for character in found[0] if character.isprintable())
+
+
 class Index:
     """Read-only rows of one trace's index, from any thread. Transactions last one query."""
 
@@ -38,8 +44,7 @@ class Index:
             with self._lock:
                 return self._connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
-            why = str(error).partition(" with text ")[0]  # the text itself could be anything
-            raise DamagedError(f"{self._folder} is damaged: {why}") from error
+            raise DamagedError(f"{self._folder} is damaged: {_reason(error)}") from error
 
     def close(self) -> None:
         with self._lock:
@@ -70,7 +75,7 @@ class Index:
             tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
         except (sqlite3.Error, UnicodeDecodeError) as error:
             connection.close()
-            raise DamagedError(f"{folder} is damaged: {error}") from error
+            raise DamagedError(f"{folder} is damaged: {_reason(error)}") from error
         if application != APPLICATION_ID:
             connection.close()
             if application == 0 and version == 0:
