@@ -253,8 +253,8 @@ def _is_running(wanted: tuple[int, int] | None, frame: FrameType | None) -> bool
 
 
 def _writes_gradients(optimizer: Optimizer) -> bool:
-    """Whether a step may change gradients uncounted by torch: it unscales them, or is not torch's own code."""
-    if getattr(optimizer, "grad_scale", None) is not None:
+    """Whether a step may change gradients uncounted by torch: it unscales them, or runs code that is not torch's."""
+    if getattr(optimizer, "grad_scale", None) is not None or optimizer._optimizer_step_pre_hooks:
         return True
     return not type(optimizer).__module__.startswith("torch.optim.")
 
