@@ -404,7 +404,8 @@ class Recorder:
 
     def _thread(self) -> int:
         number = self._threads[threading.get_ident()] = len(self._threads)
-        self.writer.row("INSERT INTO thread VALUES (?, ?)", number, threading.current_thread().name)
+        name = threading.current_thread().name.encode("utf-8", "replace").decode("utf-8")
+        self.writer.row("INSERT INTO thread VALUES (?, ?)", number, name)
         return number
 
     def _tell_unreadable(self) -> None:

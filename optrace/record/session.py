@@ -160,9 +160,11 @@ class record:
         recorder = self._recorder
         if recorder is None or not recorder.active:
             return
+        from optrace.record.given import copied  # imports torch
+
         try:
             scope = recorder.begin("mark", None, frame)
-            scope.detail = detail
+            scope.detail = {name: copied(value) for name, value in detail.items()}
             with recorder.lock:
                 recorder.end(scope, [])
         except Exception as error:
