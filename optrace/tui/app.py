@@ -33,6 +33,11 @@ class ViewApp(App[None]):
 
     TITLE = "optrace"
     ENABLE_COMMAND_PALETTE = True
+    CSS = """
+    .-poor SourcePane, .-poor TablePane, .-poor StoryPane, .-poor InspectorPane { border: ascii $border; }
+    .-poor Listing > Vertical, .-poor Prompt > Vertical { border: ascii $primary; }
+    .-poor Lines { scrollbar-size: 0 0; }
+    """
 
     def __init__(self, trace: Trace, *, ascii_only: bool | None = None, light: bool | None = None) -> None:
         # Without colour, Textual's greys would still be colours.
@@ -42,6 +47,7 @@ class ViewApp(App[None]):
         self.register_theme(LIGHT)
         light = _light_background() if light is None else light
         self.theme = "optrace-light" if light else "optrace-dark"
+        self.set_class(self.ascii_only, "-poor")
         self.session = Session(trace, self._computed)
         self.main = MainScreen(self.session)
 

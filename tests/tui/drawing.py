@@ -22,9 +22,8 @@ async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
 
 def screen_text(app: ViewApp) -> str:
     """All lines that are on the screen."""
-    width, height = app.size
     lines = app.screen._compositor.render_strips()
-    return "\n".join("".join(segment.text for segment in strip)[:width].rstrip() for strip in lines[:height])
+    return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in lines[: app.size.height])
 
 
 async def press(app: ViewApp, pilot: Pilot[None], *keys: str) -> str:

@@ -97,13 +97,28 @@ def test_cursor_remembers_where_it_was(network: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('kind == "step"', 2), ("loss > 0 and iteration >= 2", 7), ("isnan(loss)", 28), ("not isnan(loss) and loss > 0", 1),
-        ('param("2.weight").grad_norm > 0', 1), ('param("2.weight").changed', 2), ("1 < iteration <= 2", 6), ("lr == 0.01", 2),
-        ("nonfinite > 0", 28), ("abs(-iteration) == 4", 12), ("iteration % 7 == 3 or False", 9), ("loss != 0", 1), ("finding", None),
-        ('param("2.weight").stale > 0', None), ('param("2.weight").contributions == 1', 1), ("loss != loss", 28), ("grad_norm == 0", 3),
-        ('param("2.weight").grad_norm < 0', None), ("line > 0 and seq == 5", 5), ("max(iteration, index) == 2", 2),
+        ('kind == "step"', 2),
+        ("loss > 0 and iteration >= 2", 7),
+        ("isnan(loss)", 28),
+        ("not isnan(loss) and loss > 0", 1),
+        ('param("2.weight").grad_norm > 0', 1),
+        ('param("2.weight").changed', 2),
+        ("1 < iteration <= 2", 6),
+        ("lr == 0.01", 2),
+        ("nonfinite > 0", 28),
+        ("abs(-iteration) == 4", 12),
+        ("iteration % 7 == 3 or False", 9),
+        ("loss != 0", 1),
+        ("finding", None),
+        ('param("2.weight").stale > 0', None),
+        ('param("2.weight").contributions == 1', 1),
+        ("loss != loss", 28),
+        ("grad_norm == 0", 3),
+        ('param("2.weight").grad_norm < 0', None),
+        ("line > 0 and seq == 5", 5),
+        ("max(iteration, index) == 2", 2),
     ],
-)  # fmt: skip
+)
 def test_conditions_find_the_first_event(network: Path, text: str, expected: int | None) -> None:
     with optrace.load(network) as trace:
         session = Session(trace)
@@ -117,11 +132,29 @@ def test_conditions_find_the_first_event(network: Path, text: str, expected: int
 @pytest.mark.parametrize(
     "text",
     [
-        "", "loss >", "__import__('os').system('true')", "loss.__class__", "(lambda: 1)()", "[x for x in loss]", "loss = 3", "grad_nrm > 1",
-        'kind == "bakward"', 'param("nope").stale', 'param("2.weight").nope', "isnan()", "param", "loss > 1 if True else 0", "a" * 600,
-        "loss ** 99999", "f'{loss}'", "9 << 99999", 'param(loss).stale', "loss[0]", "(" * 300,
+        "",
+        "loss >",
+        "__import__('os').system('true')",
+        "loss.__class__",
+        "(lambda: 1)()",
+        "[x for x in loss]",
+        "loss = 3",
+        "grad_nrm > 1",
+        'kind == "bakward"',
+        'param("nope").stale',
+        'param("2.weight").nope',
+        "isnan()",
+        "param",
+        "loss > 1 if True else 0",
+        "a" * 600,
+        "loss ** 99999",
+        "f'{loss}'",
+        "9 << 99999",
+        "param(loss).stale",
+        "loss[0]",
+        "(" * 300,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_condition_is_refused_in_one_line(network: Path, text: str) -> None:
     with optrace.load(network) as trace, pytest.raises(ConditionError) as raised:
         parse(text, trace)
@@ -169,11 +202,19 @@ def test_conditions_are_their_text() -> None:
 @pytest.mark.parametrize(
     "tensor",
     [
-        torch.tensor(3.0), torch.empty(0), torch.empty(2, 0), torch.full((3,), float("nan")), torch.zeros(4, 4), torch.ones(300, 200),
-        torch.arange(120.0).reshape(2, 3, 4, 5) - 60, torch.tensor([1.0, float("inf"), float("-inf"), float("nan")]),
-        torch.tensor([1 + 2j, 3j]), torch.ones(5, dtype=torch.bfloat16), torch.tensor([1e308, -1e308], dtype=torch.float64),
+        torch.tensor(3.0),
+        torch.empty(0),
+        torch.empty(2, 0),
+        torch.full((3,), float("nan")),
+        torch.zeros(4, 4),
+        torch.ones(300, 200),
+        torch.arange(120.0).reshape(2, 3, 4, 5) - 60,
+        torch.tensor([1.0, float("inf"), float("-inf"), float("nan")]),
+        torch.tensor([1 + 2j, 3j]),
+        torch.ones(5, dtype=torch.bfloat16),
+        torch.tensor([1e308, -1e308], dtype=torch.float64),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("view", values.VIEWS)
 def test_every_tensor_draws(tmp_path: Path, tensor: torch.Tensor, view: str) -> None:
     parameter = torch.nn.Parameter(tensor)

@@ -196,6 +196,8 @@ def test_every_key_is_named_in_the_help() -> None:
         "pageup": "PgUp",
         "shift+tab": "Tab",
         "tab": "Tab",
+        "ctrl+down": "Ctrl+↓",
+        "ctrl+up": "Ctrl+↑",
     }
     for binding in MainScreen.BINDINGS:
         assert isinstance(binding, Binding)

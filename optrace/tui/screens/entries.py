@@ -43,6 +43,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("x", "heat map, numbers, histogram; in History: which statistic"),
             ("y", "linear or log axis"),
             ("Shift+arrows  H J K L", "move the element; , and . change the slice"),
+            ("Ctrl+↑ Ctrl+↓", "scroll the inspector"),
             ("< >", "look left, right along long source lines"),
         ),
     ),

@@ -89,6 +89,8 @@ class MainScreen(Background, Asking, Screen[None]):
         Binding("J,shift+down", "element(1, 0)", "Element down"),
         Binding("comma", "slice(-1)", "Previous slice"),
         Binding("full_stop", "slice(1)", "Next slice"),
+        Binding("ctrl+down", "scroll_inspector(1)", "Scroll the inspector down"),
+        Binding("ctrl+up", "scroll_inspector(-1)", "Scroll the inspector up"),
         Binding("less_than_sign", "slide(-8)", "Source left"),
         Binding("greater_than_sign", "slide(8)", "Source right"),
         Binding("t", "theme", "Dark or light"),
@@ -347,6 +349,9 @@ class MainScreen(Background, Asking, Screen[None]):
         message.stop()
         self.session.view.place = message.place
         self.redraw()
+
+    def action_scroll_inspector(self, by: int) -> None:
+        self.inspector.scroll_relative(y=3 * by, animate=False, force=True)
 
     def action_slide(self, by: int) -> None:
         self.source.slide(by)

@@ -48,15 +48,16 @@ class InspectorPane(Lines):
         room = width - 2
         self._lines = [self._tabs()]
         if parameter is None:
-            self.border_title = "Parameter"
+            self.entitle("Parameter")
             self._lines.append([Span("No parameter is selected.", "dim")])
             return len(self._lines)
-        self.border_title = cut_middle(parameter.name, max(8, width - 6))
+        self.entitle(cut_middle(parameter.name, max(8, width - 6)))
         if session.view.tab in _SIMPLE:
-            self._lines.append([])
-            self._top = 2
+            if height > 12:
+                self._lines.append([])
+            self._top = len(self._lines)
             make, shown = _SIMPLE[session.view.tab], (session.machine, parameter, session.seq, session.place)
-            self._lines += make(*shown, room, height - 2)
+            self._lines += make(*shown, room, height - self._top)
         else:
             choices = self._choices(room)
             self._lines += choices

@@ -61,11 +61,11 @@ class KeyBar(Lines):
             size = cells(key) + cells(word) + 1
             self._spots.append((at, at + size, action))
             at += size + 3
-        return line
+        return fit(line, min(width, at - 3))
 
     @staticmethod
     def _width(keys: list[tuple[str, str, str]]) -> int:
-        return sum(cells(key) + cells(word) + 4 for key, word, _ in keys)
+        return sum(cells(key) + cells(word) + 4 for key, word, _ in keys) - 2
 
     def on_click(self, event: Click) -> None:
         for first, last, action in self._spots:

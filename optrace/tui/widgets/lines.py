@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
+from rich.markup import escape
 from rich.segment import Segment
 from textual.app import App
 from textual.geometry import Region, Size
@@ -13,7 +14,7 @@ from textual.strip import Strip
 
 from optrace.errors import OptraceError
 from optrace.tui.core.blocks import ascii_only
-from optrace.tui.core.spans import Line, Span, fit, wrap
+from optrace.tui.core.spans import Line, Span, cut, fit, wrap
 from optrace.tui.messages import Damaged
 from optrace.tui.theme import style_of
 
@@ -37,6 +38,12 @@ class Lines(ScrollView, can_focus=False):
         super().__init__(**settings)
         self._strips: OrderedDict[int, tuple[Line, Strip]] = OrderedDict()
         self._drawn_width = 0
+
+    def entitle(self, title: str, below: str = "") -> None:
+        """Words in the frame, above and below."""
+        poor = getattr(self.app, "ascii_only", False)
+        words = [cut(text, max(0, self.outer_size.width - 6)) for text in (title, below)]
+        self.border_title, self.border_subtitle = (escape(ascii_only(text) if poor else text) for text in words)
 
     # What subclasses say
 

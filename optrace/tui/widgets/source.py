@@ -39,14 +39,15 @@ class SourcePane(Lines):
         session = self._session
         site = session.event.site
         if site is None:
-            self._text, self._file, self.border_title = (), "", "Source"
+            self._text, self._file = (), ""
+            self.entitle("Source")
             return 1
         text = session.trace.sources.get(site.file)
         self._file, self._line = site.file, site.line
         self._text = lines_of(text) if text is not None else ()
         name = PurePath(site.file.replace("\\", "/")).name
         way = [f"{place.function}" for place in session.event.stack[:3] if place.function != "<module>"]
-        self.border_title = f"{name}" + (f" · {' ← '.join(way)}" if way else "")
+        self.entitle(name + (f" · {' ← '.join(way)}" if way else ""))
         self._visited = self._lines_of_iteration()
         stamp = (session.seq, height)
         if self._text and stamp != self._stamp:

@@ -40,9 +40,9 @@ class TablePane(Lines):
         states = [kind for kind in kinds if kind not in ("param", "grad")]
         self._layout = columns(width, states, self._longest[1])
         self._height = height
-        self.border_title = "Parameters" + (f" matching /{session.view.filter}/" if session.view.filter else "")
+        title = "Parameters" + (f" matching /{session.view.filter}/" if session.view.filter else "")
         sort = "" if session.view.sort == "order" else f"by {SORT_NAMES[session.view.sort]} · "
-        self.border_subtitle = f"{sort}{len(session.rows)} of {len(everything)}"
+        self.entitle(title, f"{sort}{len(session.rows)} of {len(everything)}")
         return max(2, len(session.rows) + 1)
 
     def reveal(self) -> None:

@@ -41,8 +41,9 @@ class Columns:
         return column[self.first : self.stop]
 
     def _event(self, name: str) -> Array:
-        if name in _COLUMNS:
-            return self._raw(name)
+        if name in _COLUMNS:  # signed, so that a difference may be negative
+            raw = self._raw(name)
+            return raw.astype(np.int64) if raw.dtype.kind == "u" else raw
         if name in _FLAGS:
             raised: Array = (self._raw("flags") & int(_FLAGS[name])) != 0
             return raised

@@ -42,10 +42,13 @@ def lines(
     terms = _terms(account, room, notes=True)
     if len(body) + len(terms) + len(verdict) + 1 > height:
         terms = _terms(account, room, notes=False)
-    if len(body) + len(terms) + len(verdict) < height:
+    if len(body) + len(terms) + len(verdict) > height:  # what it comes to is worth more than how
+        body += verdict
+        verdict = []
+    elif len(body) + len(terms) + len(verdict) < height:
         body.append([])
     body += terms
-    if len(body) + len(verdict) < height:
+    if verdict and len(body) + len(verdict) < height:
         body.append([])
     body += verdict
     if account.source:

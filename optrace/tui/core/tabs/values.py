@@ -125,6 +125,14 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
     if look.view == "histogram":
         return [*head, *_histogram_lines(got, room, height - HEAD)]
     limit, cells = got
+    if look.view == "heat map" and limit:
+        head[1] += [
+            Span("   −" + short(limit), "dim"),
+            *(Span("  ", f"heat-{level}") for level in range(STEPS, 0, -1)),
+            Span("  ", "heat-0"),
+            *(Span("  ", f"heat+{level}") for level in range(1, STEPS + 1)),
+            Span("+" + short(limit), "dim"),
+        ]
     return [*head, *_cells(cells, limit, grid, look, place, first, room)]
 
 

@@ -1,0 +1,101 @@
+"""Traces that cannot be read, that break while open, and that are still being written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+import optrace
+from optrace.tui import app as app_module
+from tests.tui.conftest import Opened
+from tests.tui.drawing import press, screen_text, settle
+
+
+@pytest.mark.parametrize("what", ["missing", "file", "folder", "garbage", "without events"])
+def test_bad_traces_are_refused_before_anything_is_drawn(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "bad.optrace"
+    if what == "file":
+        path.write_text("nothing")
+    elif what == "folder":
+        path.mkdir()
+    elif what == "garbage":
+        path.mkdir()
+        (path / "index.sqlite").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
+    elif what == "without events":
+        with optrace.record(path):
+            pass
+    with pytest.raises(optrace.OptraceError) as raised:
+        app_module.run(path)
+    assert "\n" not in str(raised.value)
+
+
+async def test_damage_while_open_is_told(network: Path, opened: Opened, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.optrace"
+    shutil.copytree(network, path)
+    bytes_ = bytearray((path / "tensors-0000.bin").read_bytes())
+    async with opened(path) as (app, pilot):
+        bytes_[:] = bytes(255 - b for b in bytes_)
+        with open(path / "tensors-0000.bin", "r+b") as file:
+            file.write(bytes_)
+        app.session.trace._tensors._sound.clear()
+        app.session.machine.readings._known.clear()
+        text = await press(app, pilot, "end", "4")
+        assert "damaged" in text
+        assert "cannot be read" in text
+        await press(app, pilot, "home", "q")
+    assert app.return_code == 0
+
+
+async def test_a_truncated_file_is_told(network: Path, opened: Opened, tmp_path: Path) -> None:
+    path = tmp_path / "cut.optrace"
+    shutil.copytree(network, path)
+    async with opened(path) as (app, pilot):
+        app.session.trace._tensors._sound.clear()
+        app.session.machine.readings._known.clear()
+        with open(path / "tensors-0000.bin", "r+b") as file:
+            file.truncate(16)
+        text = await press(app, pilot, "end")
+        assert "cut off" in text or "damaged" in text
+
+
+async def test_a_growing_trace_is_followed_until_a_step_back(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "growing.optrace"
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            optimizer.zero_grad()
+            weight.square().sum().backward()
+            optimizer.step()
+
+    recording = optrace.record(path).start()
+    try:
+        turn(3)
+        recording_seen = 0
+        while recording_seen < 9:
+            with optrace.load(path) as trace:
+                recording_seen = len(trace.events)
+        async with opened(path) as (app, pilot):
+            text = await press(app, pilot, "end")
+            assert app.session.follow
+            assert "live" in text
+            turn(5)
+            for _ in range(100):
+                await pilot.pause(0.05)
+                if app.session.seq == 23:
+                    break
+            assert app.session.seq == 23
+            await press(app, pilot, "left")
+            assert not app.session.follow
+            turn(2)
+            await pilot.pause(0.8)
+            assert app.session.seq == 22
+            assert app.session.cursor.last > 23
+            assert "live" not in screen_text(app).splitlines()[0]
+            await settle(app, pilot)
+    finally:
+        recording.stop()
