@@ -37,7 +37,12 @@ def copied(value: Any, depth: int = 0) -> Any:
 
 def _number(tensor: torch.Tensor) -> Any:
     with torch.no_grad():
-        if tensor.is_meta or tensor.layout is not torch.strided or tensor.numel() > _MAX_ELEMENTS or tensor.is_complex():
+        if (
+            tensor.is_meta
+            or tensor.layout is not torch.strided
+            or tensor.numel() > _MAX_ELEMENTS
+            or tensor.is_complex()
+        ):
             return f"<tensor {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}>"
         if tensor.is_cpu or tensor.numel() != 1:
             return tensor.detach().tolist()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -661,3 +662,47 @@ def test_graphs_kept_alive_are_counted(path: Path) -> None:
             optimizer.step()
             total += loss
     assert check_loss_memory(optrace.load(path))[-1] == 3
+
+
+class Silent:
+    def __repr__(self) -> str:
+        raise RuntimeError("no name")
+
+
+def test_marks_hold_what_was_given_at_that_moment(path: Path) -> None:
+    running, history, loop = torch.tensor(1.0), [1, 2], []
+    loop.append(loop)
+    with optrace.record(path) as recording:
+        optrace.log(running=running, history=history, table={"a": {1: np.float32(0.5)}})
+        running += 1
+        history.append(3)
+        optrace.mark("\ud800", Silent())
+        optrace.mark("shapes", [torch.ones(2), torch.ones(1000), torch.ones(1, device="meta"), np.arange(3), b"\xff"])
+        optrace.mark("itself", loop)
+    assert recording.failure is None
+    first, second, third, _ = (mark.detail for mark in optrace.load(path).marks)
+    assert first["values"] == {"running": 1.0, "history": [1, 2], "table": {"a": {"1": 0.5}}}
+    assert second["value"] == "<Silent>"
+    assert third["value"] == [[1, 1], "<tensor (1000,) float32>", "<tensor (1,) float32>", [0, 1, 2], repr(b"\xff")]
+
+
+def test_a_hook_before_the_step_that_writes_gradients_through_data(path: Path) -> None:
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+
+    def triple(*_: Any) -> None:
+        assert weight.grad is not None
+        weight.grad.data.mul_(3)
+
+    optimizer.register_step_pre_hook(triple)
+    with optrace.record(path) as recording:
+        witness = Witness(recording, {"weight": weight}, optimizer)
+        for _ in range(2):
+            optimizer.zero_grad()
+            weight.sum().backward()
+            witness.look()
+            optimizer.step()
+            witness.look()
+    trace = optrace.load(path)
+    assert iterations(trace) == [ZBS] * 2
+    witness.check(trace)
