@@ -247,13 +247,16 @@ class Around:
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
             if not recorder.active or not scaler.is_enabled() or not isinstance(optimizer, Optimizer):
                 return original(scaler, optimizer, *args, **kwargs)
-            steps = recorder.registry.optimizer(optimizer, None).steps
-            result = original(scaler, optimizer, *args, **kwargs)
             entry = recorder.registry.optimizer(optimizer, None)
+            steps, entry.in_scaler = entry.steps, True
+            try:
+                result = original(scaler, optimizer, *args, **kwargs)
+            finally:
+                entry.in_scaler = False
             if entry.steps == steps:
 
                 def before(scope: Scope) -> None:
-                    scope.flags |= Flag.SKIPPED
+                    scope.flags |= Flag.SKIPPED | Flag.SCALER
                     scope.groups = recorder.registry.groups_version(entry, optimizer)
                     scope.detail = {"scale": _reading(scaler._scale)}
 

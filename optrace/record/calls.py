@@ -180,6 +180,8 @@ class LoopCalls:
         changes += recorder.watch.state(entry, optimizer, deep=False, aliases=[])
         if changes:
             recorder.frame.add(changes, before=True)
+        if entry.in_scaler:
+            scope.flags |= Flag.SCALER
         found_inf = getattr(optimizer, "found_inf", None)  # a fused step under a GradScaler skips itself
         if isinstance(found_inf, torch.Tensor) and found_inf.is_cpu and found_inf.item():
             scope.flags |= Flag.SKIPPED

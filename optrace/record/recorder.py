@@ -267,7 +267,7 @@ class Recorder:
         if count & (count - 1) == 0:
             self._find_leaves(functions, roots, frame)
         if functions:
-            metadata: dict[str, Any] = functions[0].metadata  # type: ignore[assignment]  # torch's stub says method
+            metadata: dict[str, Any] = _unwrapped(functions[0]).metadata
             sentinel = metadata.get("optrace")
             if sentinel is None:
                 sentinel = metadata["optrace"] = _Sentinel()
@@ -426,6 +426,22 @@ class Recorder:
         self.failure = f"{type(reason).__name__}: {reason}"
         if not self.writer.failed:
             self._report(f"recording stopped, the training goes on: {self.failure}")
+
+
+_WRAPPING = frozenset({"MulBackward0", "DivBackward0", "NegBackward0"})
+
+
+def _unwrapped(function: Any) -> Any:
+    """The node of the loss itself, below what only scales it: `loss / 8`, `scaler.scale(loss)`.
+
+    The wrapper's node goes with the expression it stood in; the loss's own lives as long as its graph.
+    """
+    while function.name() in _WRAPPING:
+        inputs = [following for following, _ in function.next_functions if following is not None]
+        if len(inputs) != 1 or hasattr(inputs[0], "variable"):
+            break
+        (function,) = inputs
+    return function
 
 
 def scalar_loss(roots: list[torch.Tensor]) -> Any:

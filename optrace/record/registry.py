@@ -46,7 +46,19 @@ class Tracked:
 class TrackedOptimizer:
     """One optimizer of the run."""
 
-    __slots__ = ("groups", "groups_id", "id", "members", "name", "plan", "ref", "steps", "values", "variable")
+    __slots__ = (
+        "groups",
+        "groups_id",
+        "id",
+        "in_scaler",
+        "members",
+        "name",
+        "plan",
+        "ref",
+        "steps",
+        "values",
+        "variable",
+    )
 
     def __init__(self, number: int, name: str, optimizer: Optimizer) -> None:
         self.id = number
@@ -58,6 +70,7 @@ class TrackedOptimizer:
         self.plan: list[Tracked] = []
         self.groups: list[dict[str, Any]] | None = None
         self.groups_id = -1
+        self.in_scaler = False  # whether GradScaler.step is running for it
         self.values: list[list[Any]] | None = None  # as last seen, to notice quickly that nothing changed
 
 

@@ -44,6 +44,7 @@ class Flag(IntFlag):
     BY_HAND = 8  # no call made this: it was noticed in the gradients or parameters
     DETAIL = 16  # the index holds a row of details
     SCALED = 32  # a backward of a loss that carries a GradScaler's scale
+    SCALER = 128  # a step made by GradScaler.step
     EXACT = 64  # all values this event changed were stored in full
 
 

@@ -11,9 +11,8 @@ from optrace.checks.rule import Rule
 from optrace.checks.run import Piece, Run
 from optrace.checks.scaling import Scaling
 from optrace.ledger.entries import Entry
-from optrace.trace.format import KIND_CODES, Flag
+from optrace.trace.format import Flag
 
-_UPDATE = KIND_CODES["scaler_update"]
 
 
 class ScaledGradientApplied(Rule):
@@ -38,7 +37,6 @@ scaler.update()
     def start(self, run: Run) -> None:
         self.run = run
         self._scaling = Scaling()
-        self._updates = False
         self._found: dict[int, list[int]] = {}  # by optimizer: first, last, how many, the backward
         self._parameters: dict[int, set[int]] = {}
 
@@ -47,7 +45,6 @@ scaler.update()
         state = self._scaling.feed(piece)
         if state is None:
             return
-        self._updates = self._updates or bool(np.any(view.kind == _UPDATE))
         flags = self.run.trace.records["flags"]
         steps: dict[int, dict[int, int]] = {}
         for flow in piece.flows:
@@ -59,7 +56,9 @@ scaler.update()
             for optimizer in np.unique(owner[carries]).tolist():
                 mine = np.flatnonzero(carries & (owner == optimizer))
                 since = np.maximum(state.unscaled(optimizer), state.by_hand)[place[mine]]
-                wrong = mine[backward[mine] > since]
+                # A fused step under the scaler takes the scale out by itself.
+                alone = flags[view.first + place[mine]] & Flag.SCALER == 0
+                wrong = mine[(backward[mine] > since) & alone]
                 if len(wrong):
                     found = steps.setdefault(optimizer, {})
                     found.update(zip(place[wrong].tolist(), backward[wrong].tolist(), strict=True))
@@ -73,8 +72,7 @@ scaler.update()
     def finish(self) -> Iterator[Finding]:
         for owner, (first, last, count, backward) in self._found.items():
             scale = self.run.event(backward).detail.get("scale")
-            fused = any(group.hyper.get("fused") for group in self.run.trace.groups(first))
-            if scale == 1 or (fused and self._updates):  # a fused step takes the scale out by itself
+            if scale == 1:
                 continue
             name, site = self.run.called(owner), self.run.site(first)
             yield self.run.finding(
