@@ -15,8 +15,8 @@ class Check(Command):
     """Say what is wrong with a recorded training loop, and why.
 
     Findings come worst first, each with the line that is wrong and the repair.
-    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the check could not be
-    made. --json prints one object: {"trace": …, "findings": [{"code", "name",
+    Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the check could not
+    be made. --json prints one object: {"trace": …, "findings": [{"code", "name",
     "severity", "message", "fix", "file", "line", "function", "position", "count",
     "parameters", "evidence", "caused_by"}, …]}; NaN and infinities in the evidence
     are the strings "NaN", "Infinity" and "-Infinity".

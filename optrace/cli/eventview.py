@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from optrace.cli.asjson import event_object, site_object
 from optrace.cli.facts import facts
-from optrace.cli.text import clipped_left, number, printable, shape, short_path, source_line, table
+from optrace.cli.text import clipped_left, number, printable, shape, short_path, source_line, table, wrapped
 from optrace.cli.values import norm_after, norm_before
 from optrace.trace.format import Op, Storage
 
@@ -41,7 +41,7 @@ def event_lines(trace: Trace, event: Event, width: int) -> list[str]:
         ]
     lines.append(f"after {event.time:.6f} s, took {event.duration * 1000:.3f} ms, thread {printable(event.thread)}")
     for place, group in enumerate(trace.groups(event)):
-        lines.append(f"group {place}: {settings(group.hyper)}")
+        lines += wrapped(f"group {place}: {settings(group.hyper)}", width, "  ")
     changes = touched(trace, event)
     if not changes:
         return [*lines, "", "it changed no parameter, gradient or optimizer state"]
@@ -97,9 +97,9 @@ def words(event: Event, change: Change) -> str:
 
 
 def settings(hyper: Any) -> str:
-    """`lr 0.1, momentum 0.9`: a group's hyperparameters that say something."""
+    """`lr 0.1, momentum 0.9`: a group's hyperparameters that say something, each to be kept on one line."""
     said = {name: value for name, value in hyper.items() if value is not None and value is not False}
-    return ", ".join(f"{printable(name)} {_setting(value)}" for name, value in said.items())
+    return ", ".join(f"{printable(name)} {_setting(value)}".replace(" ", "\xa0") for name, value in said.items())
 
 
 def source_of(trace: Trace, site: Site) -> str:

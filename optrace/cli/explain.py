@@ -19,13 +19,13 @@ class Explain(Command):
     """Print the arithmetic of a step for one element of one parameter.
 
       optrace explain T 12:3 --param fc1.weight
-                                           the element that moved most
+                            the element that moved most
       optrace explain T 12:3 --param fc1.weight --element 0,3
       optrace explain T 12:3 --param fc1.weight --steps 20
-                                           and the last 20 steps its momentum is made of
+                            and the last 20 steps its momentum is made of
 
-    Terms stand in the order torch computes them, each as torch rounds it, and the value
-    that was recorded stands beside the last. A number that is cut ends in …
+    Terms stand in the order torch computes them, each as torch rounds it, and the
+    value that was recorded stands beside the last. A number that is cut ends in …
     """
 
     name = "explain"

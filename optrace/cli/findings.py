@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from optrace.cli.text import count, printable, short_path, source_line
+from optrace.cli.text import count, printable, short_path, source_line, wrapped
 
 if TYPE_CHECKING:
     from optrace.checks.finding import Finding
@@ -38,12 +37,12 @@ def _finding(finding: Finding, sources: Mapping[str, str], folder: str | None, w
         if finding.function is not None:
             place += f" in {printable(finding.function)}"
     lines = [f"{finding.severity} {finding.code} {finding.name}"]
-    when = [] if finding.position is None else [f"at {finding.position}"]
-    if finding.count > 1:
-        when.append(f"{finding.count:,} times")
-    facts = ", ".join([*([place] if place else []), " and so ".join(when)] if when else [place])
+    facts = [place] if place else []
+    if finding.position is not None:
+        often = f", {finding.count:,} times"
+        facts.append(f"first at {finding.position}{often}" if finding.count > 1 else f"at {finding.position}")
     if facts:
-        lines += textwrap.wrap(facts, width, initial_indent=_INDENT, subsequent_indent=_INDENT)
+        lines += wrapped(_INDENT + ", ".join(facts), width, _INDENT)
     text = _source(finding, sources)
     if text:
         lines.append(f"{_INDENT}    {text}")
@@ -62,11 +61,4 @@ def _source(finding: Finding, sources: Mapping[str, str]) -> str:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(
-        printable(text),
-        width,
-        initial_indent=_INDENT,
-        subsequent_indent=_INDENT,
-        break_on_hyphens=False,
-        break_long_words=False,
-    )
+    return wrapped(_INDENT + printable(text), width, _INDENT)

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from optrace.cli.command import Command, ExitCode, add_trace, open_trace
-from optrace.cli.text import clipped_left, count, printable, shape, short_path, table
+from optrace.cli.text import clipped_left, count, printable, shape, short_path, table, wrapped
 
 if TYPE_CHECKING:
     from optrace.trace.model import Optimizer, ParamGroup
@@ -19,7 +19,8 @@ class Info(Command):
     """Print what a trace is.
 
     The script, versions, devices, optimizers with their param groups, parameters,
-    events of each kind, sizes, how long it ran and whether it was recorded to its end.
+    events of each kind, sizes, how long it ran and whether it was recorded to its
+    end.
     """
 
     name = "info"
@@ -35,7 +36,9 @@ class Info(Command):
 
                 print(dumps(info_object(trace), indent=2))
             else:
-                for line in _lines(trace):
+                from optrace.cli.timeline import screen_width
+
+                for line in _lines(trace, screen_width()):
                     print(line)
         return ExitCode.SUCCESS
 
@@ -84,7 +87,7 @@ def info_object(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _lines(trace: Trace) -> list[str]:
+def _lines(trace: Trace, width: int) -> list[str]:
     from optrace.cli.eventview import settings
     from optrace.record.size import format_size
 
@@ -103,14 +106,19 @@ def _lines(trace: Trace) -> list[str]:
         ["iterations", f"{len(trace.iterations):,}"],
         ["events", f"{len(trace.events):,}" + (f": {kinds}" if kinds else "")],
     ]
-    lines = [printable(trace.path), *table(facts), "", f"{count(len(trace.optimizers), 'optimizer')}"]
+    column = max(len(name) for name, _ in facts) + 2
+    lines = [printable(trace.path)]
+    for name, text in facts:
+        lines += wrapped(name.ljust(column) + text, width, " " * column)
+    lines += ["", f"{count(len(trace.optimizers), 'optimizer')}"]
     for optimizer in trace.optimizers:
         variable = f" {printable(optimizer.variable)}" if optimizer.variable else ""
         site = optimizer.site
         made = f", made at {short_path(site.file, meta.get('cwd'))}:{site.line}" if site else ""
         lines.append(f"  {printable(optimizer.name)}{variable}{made}")
         for place, group in enumerate(_groups(trace, optimizer)):
-            lines.append(f"    group {place}: {count(len(group.parameters), 'parameter')}, {settings(group.hyper)}")
+            text = f"    group {place}: {count(len(group.parameters), 'parameter')}, {settings(group.hyper)}"
+            lines += wrapped(text, width, " " * 6)
     total = sum(parameter.numel for parameter in trace.parameters.values())
     lines += ["", f"{count(len(trace.parameters), 'parameter')}, {count(total, 'element')}"]
     rows = [

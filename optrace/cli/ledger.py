@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
 from typing import TYPE_CHECKING
 
 from optrace.cli.command import Command, ExitCode, add_trace, open_trace
-from optrace.cli.text import count, number, printable, short_path, table
+from optrace.cli.text import count, number, printable, short_path, table, wrapped
 from optrace.errors import LookupFailed
 
 if TYPE_CHECKING:
@@ -21,10 +20,11 @@ NAMED = 20
 class Ledger(Command):
     """Print what a parameter's gradient is made of.
 
-    For every parameter, or one, just after the event at POSITION (by default at the
-    end): which backward put how much into its gradient, and what was applied already.
-    A number is the contribution where all its elements are alike, or of --element;
-    between bars it is a norm. With --param, every contribution and its fate is listed.
+    For every parameter, or one, just after the event at POSITION (by default at
+    the end): which backward put how much into its gradient, and what was applied
+    already. A number is the contribution where all its elements are alike, or of
+    --element; between bars it is a norm. With --param, every contribution and its
+    fate is listed.
     """
 
     name = "ledger"
@@ -52,7 +52,7 @@ class Ledger(Command):
                 text = printable(account.render())
                 name = f"{printable(parameter.name)}: "
                 line = text if text.startswith(name) else name + text
-                lines += textwrap.wrap(line, width, subsequent_indent="  ", break_on_hyphens=False)
+                lines += wrapped(line, width, "  ")
                 if arguments.param is not None:
                     lines += _fates(trace, account)
         print("\n".join(lines))

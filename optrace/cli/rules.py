@@ -7,7 +7,7 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from optrace.cli.command import Command, ExitCode
-from optrace.cli.text import clipped, table
+from optrace.cli.text import wrapped
 
 if TYPE_CHECKING:
     from optrace.checks.rule import Rule
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Rules(Command):
     """Explain what `optrace check` looks for.
 
-    Without a code, all rules; with one (OT101, or missing-zero-grad), the bug, why it
-    hurts, and the loop before and after the repair.
+    Without a code, all rules; with one (OT101, or missing-zero-grad), the bug, why
+    it hurts, and the loop before and after the repair.
     """
 
     name = "rules"
@@ -33,10 +33,10 @@ class Rules(Command):
         if arguments.code is not None:
             lines = _explained(rule(arguments.code), width)
         else:
-            rows = [[known.code, known.severity, known.name] for known in rules()]
-            room = width - max((len(line) for line in table(rows)), default=0) - 2
-            rows = [[*row, clipped(known.bug, room)] for row, known in zip(rows, rules(), strict=True)]
-            lines = table(rows) or ["no rules"]
+            lines = []
+            for known in rules():
+                lines.append(f"{known.code} {known.name} ({known.severity})")
+                lines += wrapped(f"    {known.bug}", width, "    ")
         for line in lines:
             print(line)
         return ExitCode.SUCCESS
@@ -44,8 +44,8 @@ class Rules(Command):
 
 def _explained(rule: type[Rule], width: int) -> list[str]:
     lines = [f"{rule.code} {rule.name} ({rule.severity})", ""]
-    lines += textwrap.wrap(rule.bug, width)
-    lines += ["", *textwrap.wrap(f"Why it hurts: {rule.why}", width)]
+    lines += wrapped(rule.bug, width)
+    lines += ["", *wrapped(f"Why it hurts: {rule.why}", width)]
     for title, code in (("The bug:", rule.broken), ("The repair:", rule.fixed)):
         lines += ["", title, *textwrap.indent(textwrap.dedent(code).strip("\n"), "    ").splitlines()]
     return lines

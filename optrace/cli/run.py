@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from optrace.record.launch import Launch, Outcome
     from optrace.trace.reader import Trace
 
-USAGE = """optrace run [-o PATH] [-f] [-q] [--budget SIZE] [--ignore CODES] script.py [ARGUMENT ...]
+USAGE = """optrace run [OPTION ...] script.py [ARGUMENT ...]
        optrace run [OPTION ...] -m package.module [ARGUMENT ...]
        optrace run [OPTION ...] -c CODE [ARGUMENT ...]"""
 

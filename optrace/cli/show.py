@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 class Show(Command):
     """Print the timeline, one event, or the numbers of one value.
 
-      optrace show T                       the timeline, the middle of a long one left out
-      optrace show T 3                     iteration 3
-      optrace show T 3:1                   its event 1, and every parameter it touched
+      optrace show T        the timeline, the middle of a long one left out
+      optrace show T 3      iteration 3
+      optrace show T 3:1    its event 1, and every parameter it touched
       optrace show T 3:1 --param fc1.weight
-                                           everything of that parameter just after it
+                            everything of that parameter just after it
       optrace show T 3:1 --param fc1.weight --value exp_avg
-                                           the numbers, with every digit they have
+                            the numbers, with every digit they have
 
-    A value is `param`, `grad`, or an entry of the optimizer's state. With --json the
-    timeline is one object a line, anything else one object; NaN and infinities are
-    the strings "NaN", "Infinity" and "-Infinity", and null means there was no value.
+    A value is `param`, `grad`, or an entry of the optimizer's state. With --json
+    the timeline is one object a line, anything else one object; NaN and infinities
+    are the strings "NaN", "Infinity" and "-Infinity", and null means there was no
+    value.
     """
 
     name = "show"

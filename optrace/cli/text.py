@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+import textwrap
 from collections.abc import Iterable
 from typing import Any, TextIO
 
@@ -70,6 +71,15 @@ def short_path(file: str, folder: str | None) -> str:
 def shape(lengths: Iterable[int]) -> str:
     """`[2, 3]`; `[]` for a single number."""
     return "[" + ", ".join(map(str, lengths)) + "]"
+
+
+def wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    """Lines of at most `width` columns where words allow it, the second and later ones indented by `indent`.
+
+    What a no-break space joins stays on one line.
+    """
+    lines = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)
+    return [line.replace("\xa0", " ") for line in lines]
 
 
 def table(rows: list[list[str]], right: Iterable[int] = (), indent: str = "", gap: str = "  ") -> list[str]:

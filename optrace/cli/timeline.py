@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 from optrace.cli.facts import facts
-from optrace.cli.text import clipped, clipped_left, short_path
+from optrace.cli.text import clipped, clipped_left, count, short_path
 
 if TYPE_CHECKING:
     from optrace.trace.model import Event
@@ -27,22 +27,14 @@ def screen_width(stream: TextIO | None = None) -> int:
 
 def timeline(trace: Trace, first: int, last: int, limit: int, width: int) -> list[str]:
     """Lines for events `first` to before `last`; at most `limit` of them (0 for all), the middle left out."""
-    chosen = list(_numbers(first, last, limit))
-    gap = next((i for i in range(1, len(chosen)) if chosen[i] != chosen[i - 1] + 1), None)
-    if gap is None:
-        return _lines(trace, list(trace.events[first : first + len(chosen)]), width)
-    head, tail = trace.events[first : first + gap], trace.events[last - (len(chosen) - gap) : last]
-    lines = _lines(trace, [*head, *tail], width)
-    left = last - first - len(chosen)
-    between = f"{trace.events[chosen[gap - 1] + 1].position} to {trace.events[chosen[gap] - 1].position}"
-    return [*lines[: gap + 1], f"… {left:,} events left out, {between}; --limit 0 shows all …", *lines[gap + 1 :]]
-
-
-def _numbers(first: int, last: int, limit: int) -> list[int]:
     if limit <= 0 or last - first <= limit:
-        return list(range(first, last))
+        return _lines(trace, list(trace.events[first:last]), width)
     head = limit - limit // 2
-    return [*range(first, first + head), *range(last - limit // 2, last)]
+    after, until = first + head, last - limit // 2  # what is left out
+    lines = _lines(trace, [*trace.events[first:after], *trace.events[until:last]], width)
+    between = f"{trace.events[after].position} to {trace.events[until - 1].position}"
+    note = f"… {count(until - after, 'event')} left out, {between}; --limit 0 shows all …"
+    return [*lines[: head + 1], note, *lines[head + 1 :]]
 
 
 def _lines(trace: Trace, events: list[Event], width: int) -> list[str]:

@@ -23,7 +23,7 @@ def parameter_lines(trace: Trace, parameter: Parameter, seq: int) -> list[str]:
         kept = trace.exactness(parameter, kind, seq)
         found = summary(trace, parameter, kind, seq)
         if found is None:
-            rows.append([printable(kind), *["-"] * len(_COLUMNS), "none" if kept is None else kept])
+            rows.append([printable(kind), *["-"] * len(_COLUMNS), "dropped" if kept == "dropped" else "none"])
             continue
         numbers = [number(found[name]) for name in _COLUMNS]
         rows.append([printable(kind), *numbers, "" if kept == "exact" else str(kept)])

@@ -50,11 +50,21 @@ NASTY = """
         optimizer.step()
 """
 
+SQUEEZED = """
+    import torch
+    weight = torch.ones(40_000, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for turn in range(30):
+        optimizer.zero_grad()
+        (weight * turn).sum().backward()
+        optimizer.step()
+"""
 
-def recorded(folder: Path, name: str, text: str) -> Path:
+
+def recorded(folder: Path, name: str, text: str, *options: str) -> Path:
     """The trace of a script."""
     (folder / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
-    ended = optrace("run", f"{name}.py", cwd=folder)
+    ended = optrace("run", *options, f"{name}.py", cwd=folder)
     assert ended.code == 0, ended.err
     return folder / f"{name}.optrace"
 
@@ -69,6 +79,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def nasty(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every name, mark and line of source in it tries to control the terminal."""
     return recorded(tmp_path_factory.mktemp("nasty"), "nasty", NASTY)
+
+
+@pytest.fixture(scope="session")
+def squeezed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 30 iterations that soon is past its size budget."""
+    return recorded(tmp_path_factory.mktemp("squeezed"), "squeezed", SQUEEZED, "--budget", "1MB")
 
 
 @pytest.fixture(scope="session")
