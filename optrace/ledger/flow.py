@@ -248,6 +248,8 @@ class Steps:
         self.present = frozenset(np.unique(self.membership).tolist()) - {-1}
         # Some optimizers' own step does nothing until they have accumulated enough.
         self.left_out = ((view.flags & (Flag.SKIPPED | Flag.FAILED)) != 0) | ~cohorts.moving[view.effect]
+        # What happens after a step has raised, until the next call, cannot be told from its own work.
+        self.by_hand = (view.kind == _MUTATION) | (self.is_step & (view.flags & Flag.FAILED != 0))
         self.owner = np.where(view.kind == BACKWARD, np.arange(len(view)), -1)
         self.outer_backward = self.within = np.full(0, -1, np.int64)
         self.used_up = np.zeros(0, bool)
@@ -298,7 +300,7 @@ def entries(cohort: Cohort, view: View, steps: Steps) -> Flow:
     applies = (mine[place] & (nth == early[place])) | (nth < 0)
     beyond = mine[place] & (nth > early[place])
     code = flat[np.where(applies, 0, start[effect[place]] + nth - beyond)]
-    code[(code == Entry.ALTER) & (view.kind[place] == _MUTATION)] = HAND
+    code[(code == Entry.ALTER) & steps.by_hand[place]] = HAND
     step = np.where(nth < 0, steps.within[place], place) if view.nested else place
     code[applies] = np.where(steps.left_out[step[applies]], np.int8(Entry.SKIP), np.int8(Entry.APPLY))
     source = np.where(applies, step, place)
