@@ -33,6 +33,7 @@ class Writes:
         self._occurrences: dict[int, Array] = {}
         self._effects: dict[Slot, list[int]] = {}
         self._kinds: dict[int, list[str]] = {}
+        self._held: dict[int, dict[Slot, Change]] = {}
         self._cached_all = lru_cache(64)(self._find_all)
 
     def kinds(self, parameter: int) -> list[str]:
@@ -91,10 +92,12 @@ class Writes:
         return found
 
     def _final(self, effect: int, parameter: int, kind: str) -> Change:
-        for change in reversed(self._trace.effect_by_id(effect).changes):
-            if change.parameter == parameter and change.kind == kind and _holds(change):
-                return change
-        raise AssertionError("an effect is listed under a value it does not write")
+        held = self._held.get(effect)
+        if held is None:  # one effect may change the values of thousands of parameters
+            changes = self._trace.effect_by_id(effect).changes
+            held = {(change.parameter, change.kind): change for change in changes if _holds(change)}
+            self._held[effect] = held
+        return held[parameter, kind]
 
     def _find_all(self, parameter: int, kind: str) -> Array:
         parts = [self._occurrences.get(effect, _EMPTY) for effect in self._effects.get((parameter, kind), [])]
