@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 AT_ONCE = 100_000
 """Events up to which the ledger is made when it is first needed."""
+FEW = 300
+"""Parameters up to which that is so."""
 FRESH, USED, STALE = "fresh", "used", "stale"
 
 
@@ -52,7 +54,7 @@ class Gradient:
     zeroed: bool = False
     """It is there, filled with zeros."""
     waiting: bool = False
-    """The ledger of this long trace is still being made."""
+    """The ledger of this long or wide trace is still being made."""
     just_cleared: tuple[Part, ...] = field(default=())
     """What the event at this position took out of it."""
 
@@ -87,7 +89,7 @@ class Parts:
         self._readings = readings
         self._owners = owners
         self._known: OrderedDict[tuple[int, int, int], Gradient] = OrderedDict()
-        self.ready = len(trace.events) < AT_ONCE
+        self.ready = len(trace.events) < AT_ONCE and len(trace.parameters) < FEW
         """Whether the ledger is there. Where it is not, `prepare` makes it, in a thread of its own."""
         self._lists: dict[int, tuple[int, Array, Array]] = {}
 

@@ -80,8 +80,11 @@ class Background(Screen[None]):
 
     def _find(self) -> None:
         try:
-            with load(self.session.trace.path) as trace:  # its own, so that nothing is shared with the screen
-                found = findings.find(trace)
+            if self.session.trace.complete:
+                found = findings.find(self.session.trace)
+            else:  # one of its own: the screen's grows while this looks at it
+                with load(self.session.trace.path) as trace:
+                    found = findings.find(trace)
         except (OptraceError, OSError) as error:
             found = findings.Findings(failure=str(error))
         except Exception as error:
