@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from optrace.trace.model import Parameter
 from optrace.tui.core.effects import Effects
 from optrace.tui.core.owners import Owners
@@ -30,6 +32,16 @@ class Machine:
         self.story = Story(trace, self.readings, self.owners, self.effects, self.parts)
         self.table = Table(trace, self.readings, self.effects, self.parts)
         self.timeline = Timeline(trace, self.owners, self.effects)
+
+    def prepare(self) -> None:
+        """Do beforehand, in a thread, what would hold up a key: the ledger, and what each kind of event did."""
+        self.parts.prepare()
+        effects, first = np.unique(self.trace.column("effect"), return_index=True)
+        for effect, seq in list(zip(effects.tolist(), first.tolist(), strict=True))[:128]:
+            if effect >= 0:
+                changed = self.effects.of(seq).changes
+                for number, kind in {kind: (number, kind) for number, kind in changed}.values():
+                    self.readings.last(self.trace.parameters.by_id(number), kind, seq)
 
     def close(self) -> None:
         """Stop the worker and let go of the files."""

@@ -63,7 +63,7 @@ class Background(Screen[None]):
 
     def _open_ledger(self) -> None:
         try:
-            self.session.machine.parts.prepare()
+            self.session.machine.prepare()
         except (OptraceError, OSError) as error:
             self._from_thread(self.keybar.say, [Span(str(error), "bad")])
         self._from_thread(self._ledger_open)

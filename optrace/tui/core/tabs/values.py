@@ -15,7 +15,7 @@ from optrace.tui.core.grid import Grid, Place
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import count, element, index, shape, short
 from optrace.tui.core.readings import Pending, Stats, wide
-from optrace.tui.core.spans import Line, Span, left, right
+from optrace.tui.core.spans import Line, Span, left, right, width
 
 VIEWS = ("heat map", "numbers", "histogram")
 HEAD = 2
@@ -126,14 +126,20 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
         return [*head, *_histogram_lines(got, room, height - HEAD)]
     limit, cells = got
     if look.view == "heat map" and limit:
-        head[1] += [
-            Span("   −" + short(limit), "dim"),
-            *(Span("  ", f"heat-{level}") for level in range(STEPS, 0, -1)),
-            Span("  ", "heat-0"),
-            *(Span("  ", f"heat+{level}") for level in range(1, STEPS + 1)),
-            Span("+" + short(limit), "dim"),
-        ]
+        legend = _legend(limit)
+        if width([*head[1], *legend]) <= room:
+            head[1] += legend
     return [*head, *_cells(cells, limit, grid, look, place, first, room)]
+
+
+def _legend(limit: float) -> Line:
+    """What the shades stand for."""
+    shades = [*(f"heat-{level}" for level in range(STEPS, -1, -1)), *(f"heat+{level}" for level in range(1, STEPS + 1))]
+    return [
+        Span("   −" + short(limit), "dim"),
+        *(Span("  ", shade) for shade in shades),
+        Span("+" + short(limit), "dim"),
+    ]
 
 
 def _head(machine: Machine, parameter: Parameter, seq: int, look: Look, place: Place, lengths: Place) -> list[Line]:
