@@ -19,6 +19,7 @@ from optrace.record.calls import made_at
 from optrace.record.patches import Patches, subclasses
 from optrace.record.recorder import Recorder, Scope
 from optrace.record.registry import plain
+from optrace.record.unseen import unseen
 from optrace.record.watch import Change
 from optrace.trace.format import Flag
 
@@ -68,7 +69,7 @@ class Around:
             return call()
         try:
             scope = recorder.begin(kind, target, _getframe(2))
-            before(scope)
+            unseen(before)(scope)
         except Exception as error:
             recorder.fail(error)
             return call()
@@ -81,7 +82,7 @@ class Around:
             if recorder.active:
                 try:
                     with recorder.lock:
-                        changes, optimizer = after(scope, result)
+                        changes, optimizer = unseen(after)(scope, result)
                         recorder.end(scope, changes, optimizer, failed)
                 except Exception as error:
                     recorder.fail(error)

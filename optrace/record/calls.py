@@ -15,6 +15,7 @@ from torch.optim import optimizer as _optimizer
 from optrace.record.capture import Slot
 from optrace.record.patches import Patches, subclasses
 from optrace.record.recorder import Recorder, Scope, frame_id, scalar_loss
+from optrace.record.unseen import unseen
 from optrace.record.watch import Change
 from optrace.trace.format import Flag
 
@@ -69,6 +70,7 @@ class LoopCalls:
 
         return zero_grad
 
+    @unseen
     def _after_zero_grad(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not recorder.active:
@@ -93,8 +95,10 @@ class LoopCalls:
             if not recorder.active:
                 return original(tensors, *args, **kwargs)
             caller = _getframe(1)
-            if recorder.running("backward") is not None and recorder.sites.is_ours(caller.f_code):
-                return original(tensors, *args, **kwargs)  # Tensor.backward, a checkpoint's inner backward
+            outer = recorder.running("backward")
+            # Tensor.backward, a checkpoint's inner backward; the same call again by way of a torch function mode.
+            if outer is not None and (outer.root == id(tensors) or recorder.sites.is_ours(caller.f_code)):
+                return original(tensors, *args, **kwargs)
             try:
                 scope = self._before_backward(tensors, args, kwargs, caller)
             except BaseException as error:
@@ -112,10 +116,12 @@ class LoopCalls:
 
         return backward
 
+    @unseen
     def _before_backward(self, tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Scope:
         recorder = self._recorder
         roots = [tensors] if isinstance(tensors, torch.Tensor) else [t for t in tensors if isinstance(t, torch.Tensor)]
         scope = recorder.begin("backward", None, frame)
+        scope.root = id(tensors)
         try:
             scope.loss = scalar_loss(roots)
             with recorder.lock:
@@ -133,6 +139,7 @@ class LoopCalls:
             raise
         return scope
 
+    @unseen
     def _after_backward(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not recorder.active:
@@ -165,6 +172,7 @@ class LoopCalls:
             recorder.fail(error)
             _reraise_unless_ours(error)
 
+    @unseen
     def _enter_step(self, scope: Scope, optimizer: Optimizer, frame: FrameType) -> None:
         recorder = self._recorder
         entry = recorder.registry.optimizer(optimizer, frame)
@@ -186,6 +194,7 @@ class LoopCalls:
         if isinstance(found_inf, torch.Tensor) and found_inf.is_cpu and found_inf.item():
             scope.flags |= Flag.SKIPPED
 
+    @unseen
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         recorder = self._recorder
         if not recorder.active:

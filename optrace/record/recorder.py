@@ -21,6 +21,7 @@ import torch
 
 from optrace.record.registry import Registry, Tracked, TrackedOptimizer
 from optrace.record.sites import CallSites
+from optrace.record.unseen import unseen
 from optrace.record.watch import Change, Frame, Watch
 from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
 from optrace.trace.writer import TraceWriter
@@ -117,6 +118,7 @@ class Recorder:
                 return running[0]
         return []
 
+    @unseen
     def begin(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
         """A recorded call starts. `deep` looks for gradients that changed and left no other trace."""
         start = _now()
@@ -167,6 +169,7 @@ class Recorder:
         if scope in stack:
             stack.remove(scope)
 
+    @unseen
     def abandon(self) -> None:
         """At the end of the recording: calls that never came back are events that failed."""
         with self.lock:
@@ -292,7 +295,7 @@ class Recorder:
             todo += [following for following, _ in function.next_functions]
         unknown = [leaf for leaf in leaves.values() if self.registry.of(leaf) is None]
         if unknown:
-            self.registry.add_bare(unknown, frame, "leaf")
+            self.registry.add_bare(unknown, frame, "leaf")  # or admit the models that own them
             self._notice(self.scopes()[:-1], -1, deep=True)
 
     def modes(self) -> dict[str, bool] | None:

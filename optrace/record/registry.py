@@ -30,7 +30,7 @@ _IMMUTABLE = (float, int, bool, str, type(None))
 class Tracked:
     """One parameter being watched."""
 
-    __slots__ = ("grad", "id", "name", "parameter", "ref", "seen", "state", "thread")
+    __slots__ = ("grad", "id", "leaf", "name", "parameter", "ref", "seen", "state", "thread")
 
     def __init__(self, number: int, name: str, tensor: torch.Tensor) -> None:
         self.id = number
@@ -38,6 +38,7 @@ class Tracked:
         self.ref = weakref.ref(tensor)
         self.parameter = Slot(number, "param")
         self.grad = Slot(number, "grad")
+        self.leaf = tensor.is_leaf  # asking another for its gradient makes torch warn the user
         self.state: dict[int, dict[str, Slot]] = {}  # by optimizer, then by name
         self.seen = False  # whether its gradient has been looked at
         self.thread = 0  # the thread that last trained it
@@ -75,13 +76,14 @@ class TrackedOptimizer:
 
 
 class _Model:
-    __slots__ = ("bound", "id", "prefix", "ref", "training", "variable")
+    __slots__ = ("bound", "given", "id", "prefix", "ref", "training", "variable")
 
     def __init__(self, number: int, module: nn.Module) -> None:
         self.id = number
         self.ref = weakref.ref(module)
         self.variable: str | None = None
-        self.prefix: str | None = None  # given by the user, who passed several models
+        self.given = False  # the user passed it
+        self.prefix: str | None = None  # and, with several, called it this
         self.bound: dict[str, int] = {}  # name → id of the parameter it stands for
         self.training = True
 
@@ -104,6 +106,9 @@ class Registry:
         self._optimizer_names: set[str] = set()
         self._unread_optimizers: list[weakref.ref[Optimizer]] = []
         self._removers: list[Any] = []
+        self._found: set[int] = set()  # models and optimizers that were there before the recording
+        self._held: list[weakref.ref[nn.Module]] = []  # of these, models that nothing ties to this run yet
+        self._held_optimizers: list[weakref.ref[Optimizer]] = []
         self.next_event: Callable[[], int] = lambda: 0
 
     # Following
@@ -115,9 +120,12 @@ class Registry:
             kind = type(thing)
             try:
                 if issubclass(kind, nn.Module):
+                    if id(thing) not in self._modules:
+                        self._found.add(id(thing))
                     self.saw_module(thing)
                     self.note_model_site(thing, -1)
-                elif issubclass(kind, Optimizer):
+                elif issubclass(kind, Optimizer) and not any(ref() is thing for ref in self._unread_optimizers):
+                    self._found.add(id(thing))
                     self.saw_optimizer(thing)
             except ReferenceError:
                 continue
@@ -141,6 +149,7 @@ class Registry:
 
     def _forget_module(self, key: int) -> None:
         self._modules.pop(key, None)
+        self._found.discard(key)
         self._made_at.pop(key, None)  # another may get its address
 
     def note_model_site(self, module: nn.Module, chain: int) -> None:
@@ -157,7 +166,7 @@ class Registry:
         """The user said what this model is called."""
         self.saw_module(module)
         model = self._model(module)
-        model.prefix = prefix
+        model.given, model.prefix = True, prefix
 
     # Looking up
 
@@ -190,32 +199,62 @@ class Registry:
         self.dirty = False
         unread, self._unread_optimizers = self._unread_optimizers, []
         optimizers = [o for o in (ref() for ref in unread) if o is not None]
-        roots = self._roots()
-        new_models = [m for m in roots if not m.bound]
+        modules = self._roots()
         nameless = [t for t in self.optimizers if t.variable is None]
-        wanted: list[object] = [m for m in (m.ref() for m in new_models) if m is not None]
-        wanted += optimizers
+        wanted: list[object] = [*modules, *optimizers]
         wanted += [o for o in (t.ref() for t in nameless) if o is not None]
         found = find_variables(frame, wanted, self._sites.is_ours) if wanted else {}
-        for model in new_models:
-            module = model.ref()
-            if module is not None:
-                model.variable = model.variable or found.get(id(module))
-                self._row_model(model, module)
+        self._held = [weakref.ref(m) for m in modules if not self._takes_part(m, found)]
+        roots = [self._model(m) for m in modules if self._takes_part(m, found)]
+        for model in roots:
+            self._describe(model, found)
         self._bind(roots)
+        optimizers += [o for o in (ref() for ref in self._held_optimizers) if o is not None]
+        self._held_optimizers = []
         for optimizer in optimizers:
-            self.groups_version(self.optimizer(optimizer, frame), optimizer)
+            if self._takes_part(optimizer, found) or self._trains_ours(optimizer):
+                self.groups_version(self.optimizer(optimizer, frame), optimizer)
+            else:
+                self._held_optimizers.append(weakref.ref(optimizer))
         for entry in self.optimizers:
             known = entry.ref()
             if entry.variable is None and known is not None and id(known) in found:
                 entry.variable = found[id(known)]
                 self._writer.row("UPDATE optimizer SET variable = ? WHERE id = ?", entry.variable, entry.id)
         self.tracked = [t for t in self.tracked if t.ref() is not None]
-        self.dirty = bool(self._unread_optimizers)
+        self.dirty = bool(self._unread_optimizers) or (frame is None and bool(self._held or self._held_optimizers))
+
+    def _takes_part(self, thing: nn.Module | Optimizer, found: Mapping[int, str]) -> bool:
+        """Whether it belongs to this run: made during it, in sight of the user's code, or given by the user.
+
+        What else lives in the process (other cells of a notebook, other tests) does once it is trained.
+        """
+        if id(thing) not in self._found or id(thing) in found:
+            self._found.discard(id(thing))
+            return True
+        return False
+
+    def _trains_ours(self, optimizer: Optimizer) -> bool:
+        return any(self.of(p) is not None for group in optimizer.param_groups for p in group["params"])
+
+    def admit(self, tensors: Iterable[torch.Tensor]) -> None:
+        """These are being trained: so the models that own them belong to this run."""
+        wanted = {id(tensor) for tensor in tensors}
+        for ref in list(self._held):
+            module = ref()
+            if module is not None and any(id(p) in wanted for p in module.parameters()):
+                self._held.remove(ref)
+                self._found.discard(id(module))
+                model = self._model(module)
+                self._describe(model, {})
+                self._bind([model])
 
     def add_bare(self, tensors: Iterable[torch.Tensor], frame: FrameType | None, fallback: str) -> None:
         """Track leaf tensors that no module owns, by the caller's names for them."""
         new = [t for t in tensors if self.of(t) is None]
+        if new and self._held:
+            self.admit(new)
+            new = [t for t in new if self.of(t) is None]
         found = find_variables(frame, new, self._sites.is_ours)
         for index, tensor in enumerate(new):
             self._track(tensor, self._unique(found.get(id(tensor), f"{fallback}.param{index}")), bare=True)
@@ -256,7 +295,12 @@ class Registry:
         self.models.append(model)
         return model
 
-    def _row_model(self, model: _Model, module: nn.Module) -> None:
+    def _describe(self, model: _Model, found: Mapping[int, str]) -> None:
+        """Store what is known of a model that is new."""
+        module = model.ref()
+        if module is None or model.bound:
+            return
+        model.variable = model.variable or found.get(id(module))
         self._writer.row(
             "INSERT OR IGNORE INTO model VALUES (?, ?, ?, ?, ?)",
             model.id,
@@ -266,17 +310,17 @@ class Registry:
             self._made_at.get(id(module), -1),
         )
 
-    def _roots(self) -> list[_Model]:
+    def _roots(self) -> list[nn.Module]:
         """Modules that no other module holds and that have parameters, in the order they were made."""
         live = [m for m in (ref() for ref in list(self._modules.values())) if m is not None]
         live = [m for m in live if "_modules" in m.__dict__ and "_parameters" in m.__dict__]  # fully made
         inner = {id(child) for module in live for child in module._modules.values() if child is not None}
-        roots = [m for m in live if id(m) not in inner and next(m.parameters(), None) is not None]
-        return [self._model(module) for module in roots]
+        return [m for m in live if id(m) not in inner and next(m.parameters(), None) is not None]
 
     def _bind(self, roots: list[_Model]) -> None:
         """Give every model's parameters their names."""
         fresh: dict[str, set[int]] = {}  # names that want to be used, by how many parameters
+        given: dict[str, set[int]] = {}  # the same of the models that the user passed, which come first
         named: list[tuple[_Model, str, nn.Parameter]] = []
         for model in roots:
             module = model.ref()
@@ -290,11 +334,14 @@ class Registry:
                 named.append((model, path, tensor))
                 if self.of(tensor) is None:
                     fresh.setdefault(path, set()).add(id(tensor))
+                    if model.given:
+                        given.setdefault(path, set()).add(id(tensor))
         for model, path, tensor in named:
             tracked = self.of(tensor)
             if tracked is None:
                 name = path
-                if model.prefix or len(fresh[path]) > 1 or path in self._names:
+                rivals = given if model.given else fresh
+                if model.prefix or len(rivals[path]) > 1 or path in self._names:
                     prefix = model.prefix or model.variable
                     name = f"{prefix}.{path}" if prefix else path
                 tracked = self._track(tensor, self._unique(name, path), bare=False)

@@ -200,10 +200,12 @@ class Watch:
                 if pointer != -1:
                     if slot.relook(tensor):
                         changes.append((slot, Op.CHANGE))
+                        entry.leaf = tensor.is_leaf  # writing into it can have made it part of a graph
                 else:
                     first = slot.content is None
                     if slot.look(tensor):
                         changes.append((slot, Op.INIT if first else Op.CHANGE))
+                        entry.leaf = tensor.is_leaf
             except Unreadable as why:
                 self.unreadable.setdefault(entry.name, str(why))
             if slot.pointer != pointer:
@@ -224,7 +226,7 @@ class Watch:
         changes: list[Change] = []
         for entry in tracked:
             tensor = entry.ref()
-            if tensor is None:
+            if tensor is None or not entry.leaf:
                 continue
             slot = entry.grad
             gradient = tensor.grad

@@ -261,7 +261,7 @@ def test_default_dtype_and_device(path: Path) -> None:
             ghost = nn.Linear(2, 2)
         model, optimizer = small()
         with optrace.record(path, model=model) as recording:
-            witness = Witness(recording, {f"model.{n}": p for n, p in model.named_parameters()}, optimizer)
+            witness = Witness(recording, model.named_parameters(), optimizer)
             torch.set_default_dtype(torch.float16)
             optimizer.zero_grad()
             model(torch.ones(2, 3, dtype=torch.float64)).sum().backward()
@@ -277,7 +277,6 @@ def test_default_dtype_and_device(path: Path) -> None:
     witness.check(optrace.load(path))
 
 
-@pytest.mark.xfail(strict=True, reason="a TorchFunctionMode of the user's sees the recorder reading .grad and shape")
 def test_anomaly_mode_and_torch_function_modes(path: Path) -> None:
     class Counting(torch.overrides.TorchFunctionMode):
         calls = 0

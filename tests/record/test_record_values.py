@@ -416,3 +416,49 @@ def test_names_with_escapes(path: Path) -> None:
     assert set(trace.parameters) >= {"\x1b[31mred\x1b[0m", "[b]bold[/b]"}
     assert trace.value("\x1b[31mred\x1b[0m", "grad").tolist() == [1]  # type: ignore[union-attr]
     assert len(trace.parameters) == 3
+
+
+def test_what_else_lives_in_the_process_is_no_part_of_the_run(path: Path) -> None:
+    others = [[nn.Linear(2, 1)]]  # out of sight: another cell's, another test's
+    strangers = [[torch.optim.SGD(others[0][0].parameters(), lr=0.1)]]
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with optrace.record(path):
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+    trace = optrace.load(path)
+    assert list(trace.parameters) == ["weight", "bias"]
+    assert [known.name for known in trace.optimizers] == ["SGD"]
+    assert strangers
+
+
+def test_a_model_out_of_sight_is_part_of_the_run_once_it_is_trained(path: Path) -> None:
+    hidden = [[nn.Linear(2, 1)]]
+    with optrace.record(path):
+        hidden[0][0](torch.ones(1, 2)).sum().backward()
+    trace = optrace.load(path)
+    assert list(trace.parameters) == ["weight", "bias"]
+    assert not trace.parameters["weight"].bare
+
+
+def test_a_model_the_user_passes_has_the_plain_names(path: Path) -> None:
+    model, twin = nn.Linear(2, 1), nn.Linear(2, 1)
+    with optrace.record(path, model=twin):
+        (model(torch.ones(1, 2)) + twin(torch.ones(1, 2))).sum().backward()
+    names = list(optrace.load(path).parameters)
+    assert names == ["weight", "bias", "model.weight", "model.bias"]
+
+
+def test_a_leaf_that_became_part_of_a_graph_warns_nobody(path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    x, y = torch.ones(2, requires_grad=True), torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([x, y], lr=0.1)
+    with optrace.record(path) as recording:
+        optimizer.zero_grad()
+        (x * y).sum().backward()
+        optimizer.step()
+        x.requires_grad_(False)
+        optimizer.zero_grad()
+        x.mul_(y)
+        x.sum().backward()
+    assert recording.failure is None
+    assert not recwarn.list
