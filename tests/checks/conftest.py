@@ -82,3 +82,8 @@ def correct(recorded: Recorded) -> Recorded:
         assert not run.loud, "\n".join(str(f) for f in run.loud)
 
     return correct
+
+
+def source_line(found: Any) -> str:
+    """The line of a test that a finding names."""
+    return Path(found.file).read_text(encoding="utf-8").splitlines()[found.line - 1]

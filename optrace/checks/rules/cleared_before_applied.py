@@ -71,7 +71,8 @@ optimizer.step()
         mutated = (view.kind == _MUTATION) & (view.flags & Flag.BY_HAND != 0)
         self._by_hand += int(np.count_nonzero(mutated))
         steps = piece.steps
-        empty = np.zeros(len(view), bool)
+        taken, empty = np.zeros(len(view), bool), np.zeros(len(view), bool)
+        taken[steps.place] = True
         empty[steps.place[steps.inside == 0]] = True
         clears = np.full(len(view), -1, np.int64)
         for flow in piece.flows:
@@ -81,18 +82,25 @@ optimizer.step()
                 continue
             for optimizer in optimizers:
                 account = self._accounts.setdefault((flow.cohort.index, optimizer), _Account())
-                self._look(flow, optimizer, account, lost, empty, clears)
+                mine = flow.is_(Entry.APPLY, Entry.SKIP) & (flow.optimizer == optimizer) & taken[flow.source]
+                self._look(flow, optimizer, account, lost, mine, empty, clears)
         stacks = self.run.trace.records["stack"]
         wasted = clears[clears >= 0]
         for stack in np.unique(stacks[wasted]).tolist():
             self._empty[stack].add(wasted[stacks[wasted] == stack])
 
     def _look(
-        self, flow: Flow, optimizer: int, account: _Account, lost: Array, empty: Array, clears: Array
+        self,
+        flow: Flow,
+        optimizer: int,
+        account: _Account,
+        lost: Array,
+        taken: Array,
+        empty: Array,
+        clears: Array,
     ) -> None:
         """Follow one cohort and optimizer. Steps left with nothing get their clearing's number in `clears`."""
         total = np.cumsum(lost) - lost + account.lost  # before each entry
-        taken = (flow.code == Entry.APPLY) & (flow.optimizer == optimizer)
         since = total - last(taken, total, account.at_step)
         clear = last(lost > 0, flow.seq, account.last_loss)
         kept = last(lost > 0, flow.last_deposit, account.last_kept)
@@ -106,7 +114,7 @@ optimizer.step()
             seen.parameters.update(flow.cohort.parameters)
             seen.optimizers.add(optimizer)
             self._backward.setdefault(stack, int(kept[mine[0]]))
-        used = np.flatnonzero(taken & (flow.fresh > 0))
+        used = np.flatnonzero(taken & (flow.code == Entry.APPLY) & (flow.fresh > 0))
         windows = self._windows.setdefault((flow.cohort.index, optimizer), _Windows())
         windows.every += len(used)
         some = used[since[used] > 0]

@@ -56,9 +56,11 @@ train(model, optimizer)
                 continue
             last = [u for u in unowned if u.seen.first <= seen.last and u.seen.last >= seen.first]
             if last:
-                yield self._found(optimizer, seen, max(last, key=lambda u: (u.seen.count, u.model)))
+                yield self._found(optimizer, seen, sorted(last, key=lambda u: u.seen.first))
 
-    def _found(self, optimizer: int, seen: Seen, used: Unowned) -> Finding:
+    def _found(self, optimizer: int, seen: Seen, every: list[Unowned]) -> Finding:
+        """`every` model that was used instead, in order."""
+        used = every[0]
         run = self.run
         made = run.optimizer(optimizer).site
         called = run.called(optimizer)
@@ -85,11 +87,11 @@ train(model, optimizer)
             site=site,
             count=seen.count,
             last=seen.last,
-            parameters=held | used.parameters,
+            parameters=held.union(*(unowned.parameters for unowned in every)),
             optimizers=[optimizer],
             evidence={
                 "steps_with_nothing": seen.count,
                 "steps": self._taken[optimizer],
-                "contributions_nobody_applies": used.seen.count,
+                "contributions_nobody_applies": sum(unowned.seen.count for unowned in every),
             },
         )
