@@ -41,6 +41,7 @@ class Scope:
     flags = 0
     groups = -1
     loss: Any = None  # a float, or a tensor to be read later
+    root = 0  # id() of what backward was called on
     nested = 0  # calls of the same kind on the same object inside this one
     frame_id: tuple[int, int] | None = None  # of torch's step wrapper, to notice that it raised
     entry: TrackedOptimizer | None = None
