@@ -10,7 +10,6 @@ Importing this is cheap: torch, NumPy and Textual are loaded when something need
 from __future__ import annotations
 
 import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from optrace.checks.check import check
     from optrace.checks.finding import Finding
     from optrace.errors import OptraceError
-    from optrace.record.session import record
+    from optrace.recording.session import record
     from optrace.trace.reader import load
 
 _LAZY = {
@@ -29,7 +28,7 @@ _LAZY = {
     "OptraceError": "optrace.errors",
     "check": "optrace.checks.check",
     "load": "optrace.trace.reader",
-    "record": "optrace.record.session",
+    "record": "optrace.recording.session",
 }
 
 
@@ -41,17 +40,6 @@ def __getattr__(name: str) -> Any:
     value = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value
-
-
-class _Package(ModuleType):
-    """`optrace.record` stays what one records with when a module of the package of that name is imported."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in _LAZY or not isinstance(value, ModuleType):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:
@@ -69,7 +57,7 @@ def log(**values: Any) -> None:
 
 
 def _put(detail: dict[str, Any], frame: Any) -> None:
-    session = sys.modules.get("optrace.record.session")
+    session = sys.modules.get("optrace.recording.session")
     recording = session.current() if session is not None else None
     if recording is not None:
         recording.mark(detail, frame)

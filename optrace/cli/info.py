@@ -89,7 +89,7 @@ def info_object(trace: Trace) -> dict[str, Any]:
 
 def _lines(trace: Trace, width: int) -> list[str]:
     from optrace.cli.eventview import settings
-    from optrace.record.size import format_size
+    from optrace.recording.size import format_size
 
     meta = trace.meta
     kinds = ", ".join(f"{amount:,} {kind}" for kind, amount in _kinds(trace).items())

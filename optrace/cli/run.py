@@ -12,10 +12,10 @@ from optrace.cli.check import split_codes
 from optrace.cli.command import Command, ExitCode, open_trace
 from optrace.cli.text import count, printable, tell
 from optrace.errors import OptraceError
-from optrace.record.size import DEFAULT_BUDGET, format_size, parse_size
+from optrace.recording.size import DEFAULT_BUDGET, format_size, parse_size
 
 if TYPE_CHECKING:
-    from optrace.record.launch import Launch, Outcome
+    from optrace.recording.launch import Launch, Outcome
     from optrace.trace.reader import Trace
 
 USAGE = """optrace run [OPTION ...] script.py [ARGUMENT ...]
@@ -57,9 +57,9 @@ class Run(Command):
         return ExitCode.SUCCESS
 
     def _prepare(self, arguments: argparse.Namespace, prepared: list[Launch]) -> int:
-        from optrace.record.launch import Launch
-        from optrace.record.program import Code, Module, Program, program
-        from optrace.record.session import check_claim
+        from optrace.recording.launch import Launch
+        from optrace.recording.program import Code, Module, Program, program
+        from optrace.recording.session import check_claim
 
         budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
         rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's

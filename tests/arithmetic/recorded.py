@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from optrace.record.session import record as recording
+from optrace.recording.session import record as recording
 from optrace.trace.model import Event
 from optrace.trace.reader import Trace, load
 

@@ -14,7 +14,7 @@ from torch import nn
 from optrace.arithmetic import explain, momentum_origins
 from optrace.arithmetic.render import render, render_origins, verdict
 from optrace.errors import LookupFailed
-from optrace.record.session import record as recording
+from optrace.recording.session import record as recording
 from optrace.trace.reader import Trace, load
 
 from .recorded import Make, record, steps_of

@@ -179,7 +179,7 @@ def test_data_loader_workers(path: Path) -> None:
 
 
 def _child(model: nn.Module, optimizer: Any, queue: Any) -> None:
-    from optrace.record.session import current
+    from optrace.recording.session import current
 
     turn(model, optimizer)
     optrace.mark("from the child")

@@ -14,7 +14,6 @@ from optrace.ledger.entries import Entry
 from optrace.trace.format import Flag
 
 
-
 class ScaledGradientApplied(Rule):
     code = "OT305"
     name = "scaled-gradient-applied"

@@ -15,12 +15,12 @@ from torch.nn.utils import clip_grad
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from optrace.record.calls import made_at
-from optrace.record.patches import Patches, subclasses
-from optrace.record.recorder import Recorder, Scope
-from optrace.record.registry import plain
-from optrace.record.unseen import unseen
-from optrace.record.watch import Change
+from optrace.recording.calls import made_at
+from optrace.recording.patches import Patches, subclasses
+from optrace.recording.recorder import Recorder, Scope
+from optrace.recording.registry import plain
+from optrace.recording.unseen import unseen
+from optrace.recording.watch import Change
 from optrace.trace.format import Flag
 
 _getframe = sys._getframe

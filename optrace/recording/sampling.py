@@ -8,7 +8,7 @@ from array import array
 
 import torch
 
-from optrace.record.capture import Form
+from optrace.recording.capture import Form
 
 SAMPLE = 64  # elements followed in every tensor; tensors of up to this many are always kept whole
 _STATISTICS = struct.Struct("<6d")  # in the order of `format.STATISTICS`

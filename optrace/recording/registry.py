@@ -19,9 +19,9 @@ from torch.nn.modules import module as _hooks
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from optrace.record.capture import Slot
-from optrace.record.sites import CallSites
-from optrace.record.variables import find_variables
+from optrace.recording.capture import Slot
+from optrace.recording.sites import CallSites
+from optrace.recording.variables import find_variables
 from optrace.trace.writer import TraceWriter
 
 _IMMUTABLE = (float, int, bool, str, type(None))

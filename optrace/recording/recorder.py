@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from optrace.record.registry import Registry, Tracked, TrackedOptimizer
-from optrace.record.sites import CallSites
-from optrace.record.unseen import unseen
-from optrace.record.watch import Change, Frame, Watch
+from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
+from optrace.recording.sites import CallSites
+from optrace.recording.unseen import unseen
+from optrace.recording.watch import Change, Frame, Watch
 from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
 from optrace.trace.writer import TraceWriter
 

@@ -19,7 +19,7 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from optrace.errors import RecordingError
-from optrace.record.size import DEFAULT_BUDGET, parse_size
+from optrace.recording.size import DEFAULT_BUDGET, parse_size
 from optrace.trace.format import APPLICATION_ID, INDEX_FILE
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -160,7 +160,7 @@ class record:
         recorder = self._recorder
         if recorder is None or not recorder.active:
             return
-        from optrace.record.given import copied  # imports torch
+        from optrace.recording.given import copied  # imports torch
 
         try:
             scope = recorder.begin("mark", None, frame)
@@ -175,10 +175,10 @@ class record:
     def _install(self) -> None:
         import torch
 
-        from optrace.record import around, calls
-        from optrace.record.patches import Patches
-        from optrace.record.recorder import Recorder
-        from optrace.record.registry import model_items
+        from optrace.recording import around, calls
+        from optrace.recording.patches import Patches
+        from optrace.recording.recorder import Recorder
+        from optrace.recording.registry import model_items
         from optrace.trace.writer import TraceWriter
 
         writer = TraceWriter(self.path, self._writing_failed)

@@ -12,11 +12,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim import optimizer as _optimizer
 
-from optrace.record.capture import Slot
-from optrace.record.patches import Patches, subclasses
-from optrace.record.recorder import Recorder, Scope, frame_id, scalar_loss
-from optrace.record.unseen import unseen
-from optrace.record.watch import Change
+from optrace.recording.capture import Slot
+from optrace.recording.patches import Patches, subclasses
+from optrace.recording.recorder import Recorder, Scope, frame_id, scalar_loss
+from optrace.recording.unseen import unseen
+from optrace.recording.watch import Change
 from optrace.trace.format import Flag
 
 _getframe = sys._getframe

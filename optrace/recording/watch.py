@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optrace.record.capture import SMALL, Form, Slot, Unreadable, digest, scalar
-from optrace.record.registry import Registry, Tracked, TrackedOptimizer
-from optrace.record.sampling import SAMPLE, sample_indices, summary
+from optrace.recording.capture import SMALL, Form, Slot, Unreadable, digest, scalar
+from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
+from optrace.recording.sampling import SAMPLE, sample_indices, summary
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
 from optrace.trace.writer import TraceWriter
 

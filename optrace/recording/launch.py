@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from optrace.record import tracebacks
-from optrace.record.importing import AfterImport
-from optrace.record.program import Program
-from optrace.record.session import record
+from optrace.recording import tracebacks
+from optrace.recording.importing import AfterImport
+from optrace.recording.program import Program
+from optrace.recording.session import record
 
 
 @dataclass(frozen=True)
