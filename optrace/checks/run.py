@@ -68,8 +68,9 @@ class Run:
 
     @cached_property
     def ended_well(self) -> bool:
-        """The recording was closed in good order, and the last call of the loop did not raise."""
-        return self.trace.complete and self.count > 0 and not self.event(self.count - 1).failed
+        """The recording was closed in good order, and no exception ended the program."""
+        meta = self.trace.meta
+        return self.trace.complete and not meta.get("raised") and not meta.get("failure") and self.count > 0
 
     @cached_property
     def changed_parameters(self) -> frozenset[int]:

@@ -71,6 +71,8 @@ class Launch:
             self._program.execute()
         except BaseException as error:
             self._interrupted = type(error) is KeyboardInterrupt
+            if not (isinstance(error, SystemExit) and error.code in (None, 0)):
+                self._recording.raised = type(error).__name__
             tracebacks.show_without_ours(error)
             raise
 

@@ -62,6 +62,8 @@ class record:
     ) -> None:
         self.path = Path(path)
         self.failure: str | None = None
+        self.raised: str | None = None
+        """The class of the exception that the recorded program was left by."""
         self._models = model
         self._optimizers = optimizer
         self._budget = parse_size(budget)
@@ -79,6 +81,8 @@ class record:
         return self.start()
 
     def __exit__(self, kind: Any, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if error is not None:
+            self.raised = type(error).__name__
         self.stop()
 
     def __call__(self, function: F) -> F:
@@ -215,8 +219,9 @@ class record:
         recorder.active = False
         self.failure = self.failure or recorder.failure
         writer = recorder.writer
+        ending = {"ended": time.time(), "failure": self.failure, "raised": self.raised}
         with writer.lock:
-            for key, value in {"ended": time.time(), "failure": self.failure}.items():
+            for key, value in ending.items():
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
         writer.stop()
 

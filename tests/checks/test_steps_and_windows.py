@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -159,6 +161,21 @@ def test_the_rest_of_the_run_stays_pending(recorded: Recorded) -> None:
     found = run.one("OT106")
     assert found.evidence["left_over"] == 2
     assert "# here" in source_line(found)
+
+
+def test_a_run_that_was_interrupted_is_silent(recorded: Recorded) -> None:
+    def train(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        for turn, (inputs, targets) in enumerate(batches(14)):
+            (F.mse_loss(model(inputs), targets) / 4).backward()
+            if turn % 4 == 3:
+                optimizer.step()
+                optimizer.zero_grad()
+        raise KeyboardInterrupt
+
+    model = mlp()
+    with contextlib.suppress(KeyboardInterrupt), recorded() as run:
+        train(model, torch.optim.SGD(model.parameters(), lr=0.01))
+    assert run.codes == []
 
 
 def test_a_last_short_window_is_silent(correct: Recorded) -> None:
