@@ -14,7 +14,8 @@ from optrace.checks.finding import Finding, Severity
 from optrace.checks.seen import Calls
 from optrace.checks.steps import StepFacts
 from optrace.ledger.cohorts import Cohorts
-from optrace.ledger.flow import Flow, Flows
+from optrace.ledger.flow import Flow
+from optrace.ledger.flows import Flows
 from optrace.ledger.view import View, views
 from optrace.trace.format import Op
 from optrace.trace.model import Event, Optimizer, Parameter, Site

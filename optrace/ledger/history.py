@@ -8,7 +8,8 @@ import numpy as np
 
 from optrace.ledger.cohorts import Cohort, Cohorts
 from optrace.ledger.entries import Entry
-from optrace.ledger.flow import Carry, Flow, Steps, entries
+from optrace.ledger.flow import Carry, Flow
+from optrace.ledger.flows import Steps, entries
 from optrace.ledger.view import views
 
 if TYPE_CHECKING:

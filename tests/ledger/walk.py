@@ -6,7 +6,7 @@ from typing import Any
 
 from optrace.ledger.cohorts import Cohorts
 from optrace.ledger.entries import Entry
-from optrace.ledger.flow import Flows
+from optrace.ledger.flows import Flows
 from optrace.ledger.view import views
 
 
