@@ -1,5 +1,6 @@
 # make demo   record a training script and look at the recording
 # make test   run the tests, ruff and mypy
+# make test-slow   run the tests that take long
 # make lint   ruff and mypy alone
 # make clean  remove the environment and everything that was built
 #
@@ -11,7 +12,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demos/digits_cnn_sum_losses.py
 TORCH  := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/optrace run -f -o demo.optrace $(DEMO)
@@ -21,13 +22,17 @@ demo: $(VENV)/.installed
 	    $(BIN)/optrace info demo.optrace && $(BIN)/optrace show demo.optrace 3:2; \
 	fi
 
-# All three run, whichever fails: one run tells everything that is wrong.
+# All three run, whichever fails: one run tells everything that is wrong. The slow tests (kill -9 over and over,
+# tens of thousands of damaged files) have a target of their own. One torch thread to a test: the tests use the cores.
 test: $(VENV)/.installed-test
 	@status=0; \
 	$(BIN)/ruff check . || status=1; \
 	$(BIN)/mypy --strict optrace || status=1; \
-	$(BIN)/python -m pytest || status=1; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow" || status=1; \
 	exit $$status
+
+test-slow: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

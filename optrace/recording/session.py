@@ -247,7 +247,10 @@ def claim(path: Path, overwrite: bool) -> None:
     """Make way for a new trace. Never removes anything but a trace, and that only when told to."""
     check_claim(path, overwrite)
     if os.path.lexists(path):
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except OSError as error:
+            raise RecordingError(f"cannot replace {path}: {reason(error)}") from error
 
 
 def check_claim(path: Path, overwrite: bool) -> None:
@@ -256,8 +259,9 @@ def check_claim(path: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise RecordingError(f"{path} exists; choose another name, or say -f (overwrite=True) to replace it")
-    if not is_trace(path):
-        raise RecordingError(f"{path} is not a trace, so it is not replaced; choose another name")
+    if path.is_symlink() or not is_trace(path):
+        what = "a link" if path.is_symlink() else "not a trace"
+        raise RecordingError(f"{path} is {what}, so it is not replaced; choose another name")
 
 
 def is_trace(path: Path) -> bool:

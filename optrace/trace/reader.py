@@ -324,7 +324,7 @@ class Trace:
         """`exact`, `sampled` or `dropped` (both past the size budget); None where there was no value."""
         entry = self.parameter(parameter)
         found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
-        if found is None:
+        if found is None or found[1].op in (Op.CLEAR, Op.GONE):
             return None
         return {Storage.SAMPLE: "sampled", Storage.DROPPED: "dropped"}.get(found[1].storage, "exact")
 
