@@ -55,7 +55,8 @@ def test_generated_loops(owners: tuple[set[int], ...], kinds: list[str], actions
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.optrace"
         world = World(list(owners), kinds)
-        with optrace.record(path, model={"left": world.left, "right": world.right}) as recording:
+        models = {"left": world.left, "right": world.right}
+        with optrace.record(path, model=models, optimizer=world.optimizers) as recording:
             world.act(("mark",))
             for action in actions:
                 world.act(action)
@@ -71,7 +72,7 @@ def test_generated_loops(owners: tuple[set[int], ...], kinds: list[str], actions
 
 
 def compare(world: World, trace: Any) -> None:
-    bare = trace.parameters["self.bare"]
+    (bare,) = (parameter for parameter in trace.parameters.values() if parameter.shape == (3,))
     chosen = [*map(trace.parameter, ("left.weight", "left.bias", "right.weight")), bare]
     backwards = [event.seq for event in trace.events if event.kind == "backward"]
     steps = [event.seq for event in trace.events if event.kind == "step"]
