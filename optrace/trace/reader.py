@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import socket
@@ -21,9 +20,9 @@ from optrace.trace.bytes import Tensors
 from optrace.trace.dtypes import decode, decode_sparse, densify, numpy_dtype
 from optrace.trace.events import Events, Iterations
 from optrace.trace.format import STATISTICS, Flag, Op, Storage
-from optrace.trace.index import Index
-from optrace.trace.model import Binding, Change, Effect, Event, Model, Optimizer, Parameter, ParamGroup, Site
+from optrace.trace.model import Binding, Change, Event, Model, Optimizer, Parameter, ParamGroup
 from optrace.trace.parameters import Parameters
+from optrace.trace.rows import MAX_ZEROS, Rows
 from optrace.trace.writes import Writes
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def load(path: str | os.PathLike[str]) -> Trace:
     return Trace(path)
 
 
-class Trace:
+class Trace(Rows):
     """A recorded run.
 
     `parameters` maps names to parameters, `optimizers` lists the optimizers, `events` is a lazy
@@ -60,8 +59,7 @@ class Trace:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
-        self._index = Index(self.path)
+        super().__init__(Path(path))
         try:
             self._event_bytes = EventBytes(self.path, self._index)
             self._tensors = Tensors(self.path, self._index)
@@ -71,10 +69,6 @@ class Trace:
             self.models: list[Model] = []
             self.bindings: list[Binding] = []
             self.threads: dict[int, str] = {}
-            self._sites: dict[int, Site] = {}
-            self._stacks: dict[int, tuple[Site, tuple[Site, ...]]] = {}
-            self._effects: dict[int, Effect] = {}
-            self._groups: dict[int, tuple[ParamGroup, ...]] = {}
             self.events = Events(self)
             self.iterations = Iterations(self)
             self._writes = Writes(self)
@@ -240,45 +234,10 @@ class Trace:
         number = event.effect if isinstance(event, Event) else int(self.column("effect")[event])
         return self.effect_by_id(number).changes if number >= 0 else ()
 
-    def effect_by_id(self, number: int) -> Effect:
-        """An effect by the number in an event's record."""
-        known = self._effects.get(number)
-        if known is None:
-            rows = self._index.rows("SELECT entries FROM effect WHERE id = ?", (number,))
-            if not rows:
-                raise DamagedError(f"{self.path} is damaged: effect {number} is missing")
-            known = self._effects[number] = Effect(number, _changes(rows[0][0]))
-        return known
-
     def groups(self, event: Event | int) -> tuple[ParamGroup, ...]:
         """The optimizer's param groups as they were at a step (or load_state); () for other events."""
         number = event.groups if isinstance(event, Event) else int(self.column("groups")[event])
         return self.groups_by_id(number) if number >= 0 else ()
-
-    def groups_by_id(self, number: int) -> tuple[ParamGroup, ...]:
-        known = self._groups.get(number)
-        if known is None:
-            rows = self._index.rows("SELECT value FROM groups WHERE id = ?", (number,))
-            try:
-                known = tuple(
-                    ParamGroup(tuple(int(p) for p in group["parameters"]), dict(group["hyper"]))
-                    for group in json.loads(rows[0][0])
-                )
-            except (LookupError, TypeError, ValueError, RecursionError) as error:
-                raise DamagedError(f"{self.path} is damaged: param groups {number} cannot be read") from error
-            self._groups[number] = known
-        return known
-
-    def all_groups(self, optimizer: Optimizer) -> list[int]:
-        """Ids of every version of an optimizer's param groups, in order; the first is how it was first seen."""
-        rows = self._index.rows("SELECT id FROM groups WHERE optimizer = ? ORDER BY id", (optimizer.id,))
-        return [int(number) for (number,) in rows]
-
-    def group_rows(self, beyond: int, limit: int) -> list[tuple[int, int, str]]:
-        """Up to `limit` versions of param groups with ids above `beyond`: id, optimizer, and their JSON text."""
-        query = "SELECT id, optimizer, value FROM groups WHERE id > ? ORDER BY id LIMIT ?"
-        rows = self._index.rows(query, (beyond, limit))
-        return [(int(number), int(optimizer), str(text)) for number, optimizer, text in rows]
 
     # Values
 
@@ -416,107 +375,13 @@ class Trace:
             + ("; sample() has what was kept" if change.storage is Storage.SAMPLE else "")
         )
 
-    def _read_meta(self) -> dict[str, Any]:
-        try:
-            return {str(key): json.loads(value) for key, value in self._index.rows("SELECT key, value FROM meta")}
-        except (TypeError, ValueError, RecursionError) as error:
-            raise DamagedError(f"{self.path} is damaged: its description cannot be read") from error
-
-    def _read_sites(self) -> None:
-        rows = self._index.rows
-        known = max(self._sites, default=-1)
-        for number, file, line, function in rows("SELECT * FROM site WHERE id > ?", (known,)):
-            self._sites[number] = Site(str(file), int(line), str(function))
-
-    def stack(self, number: int) -> tuple[Site | None, tuple[Site, ...]]:
-        """A chain of calls by its id: the user's line, and all lines, innermost first."""
-        if number < 0:
-            return None, ()
-        known = self._stacks.get(number)
-        if known is None:
-            rows = self._index.rows("SELECT site, sites FROM stack WHERE id = ?", (number,))
-            try:
-                site, sites = rows[0]
-                chain = tuple(self._sites[i] for i in json.loads(sites))
-                if site not in self._sites:
-                    return None, chain
-                known = self._stacks[number] = (self._sites[site], chain)
-            except (LookupError, TypeError, ValueError, RecursionError) as error:
-                raise DamagedError(f"{self.path} is damaged: call site {number} cannot be read") from error
-        return known
-
-    def _stack_site(self, number: Any) -> Site | None:
-        return self.stack(int(number))[0]
-
-    def details(self, first: int, last: int) -> dict[int, dict[str, Any]]:
-        """The details of events `first` to `last`, by event number."""
-        rows = self._index.rows("SELECT event, value FROM detail WHERE event BETWEEN ? AND ?", (first, last))
-        try:
-            return {int(event): dict(json.loads(value)) for event, value in rows}
-        except (TypeError, ValueError, RecursionError) as error:
-            raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
-
-    def details_with(self, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Events whose details have a key, in order: their numbers and details. Reads no others' details."""
-        query = "SELECT event, value FROM detail WHERE event > ? AND instr(value, ?) > 0 ORDER BY event LIMIT ?"
-        beyond = -1
-        while rows := self._index.rows(query, (beyond, json.dumps(key), _DETAILS)):
-            try:
-                found = [(int(event), dict(json.loads(value))) for event, value in rows]
-            except (TypeError, ValueError) as error:
-                raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
-            yield from ((event, detail) for event, detail in found if key in detail)
-            beyond = found[-1][0]
-
-    def effect_ids(self, beyond: int) -> list[int]:
-        """Effects with ids greater than `beyond`, loaded."""
-        found = []
-        for number, entries in self._index.rows("SELECT id, entries FROM effect WHERE id > ? ORDER BY id", (beyond,)):
-            self._effects[number] = Effect(int(number), _changes(entries))
-            found.append(int(number))
-        return found
-
     def size(self) -> int:
         """Bytes on disk."""
         return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
 
 
-MAX_ZEROS = 1 << 40
-MAX_DIMENSIONS = 64  # NumPy's, and torch's
-_DETAILS = 4096
-_OPS = list(Op)
-_STORAGES = list(Storage)
-
-
 def _text(value: Any) -> str | None:
     return None if value is None else str(value)
-
-
-def _changes(entries: str) -> tuple[Change, ...]:
-    try:
-        changes = tuple(
-            Change(
-                int(parameter),
-                str(kind),
-                _OPS[op],
-                _STORAGES[storage],
-                bool(before),
-                str(dtype),
-                tuple(int(length) for length in shape),
-                int(offset),
-                int(nbytes),
-                int(optimizer),
-            )
-            for parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes in json.loads(entries)
-        )
-    except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise DamagedError("the trace is damaged: an effect cannot be read") from error
-    for change in changes:
-        if change.offset < 0 or change.nbytes < 0 or len(change.shape) > MAX_DIMENSIONS:
-            raise DamagedError("the trace is damaged: an effect holds a value that cannot be")
-        if any(not 0 <= length < MAX_ZEROS for length in change.shape):
-            raise DamagedError(f"the trace is damaged: an effect holds a value of shape {change.shape}")
-    return changes
 
 
 def _parse_position(at: Any) -> tuple[int, int]:
