@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from optrace.trace.reader import Trace
 
 _BATCH = 8192
-_LIST = re.compile(r'"parameters": ?\[([^\]]*)\]')
+_MEMBERS = re.compile(r'"members": ?(\d+)')
 
 
 class Memberships:
@@ -31,7 +31,7 @@ class Memberships:
             batch = np.empty(rows[-1][0] - beyond, np.int32)
             batch.fill(-1)
             for number, optimizer, text in rows:
-                key = (optimizer, tuple(_LIST.findall(text)))
+                key = (optimizer, tuple(_MEMBERS.findall(text)))
                 found = known.get(key)
                 if found is None:
                     found = known[key] = len(self.sets)

@@ -104,6 +104,7 @@ class Registry:
         self._made_at: dict[int, int] = {}  # module or optimizer → chain of calls
         self._names: set[str] = set()
         self._optimizer_names: set[str] = set()
+        self._member_sets: dict[tuple[int, ...], int] = {}
         self._unread_optimizers: list[weakref.ref[Optimizer]] = []
         self._removers: list[Any] = []
         self._found: set[int] = set()  # models and optimizers that were there before the recording
@@ -278,7 +279,7 @@ class Registry:
             entry.groups_id = self._groups
             self._groups += 1
             rows = [
-                {"parameters": [t.id for t in map(self.of, group["params"]) if t is not None], "hyper": hyper}
+                {"members": self._members(group["params"]), "hyper": hyper}
                 for group, hyper in zip(optimizer.param_groups, groups, strict=True)
             ]
             text = json.dumps(rows, default=repr)
@@ -286,6 +287,15 @@ class Registry:
         return entry.groups_id
 
     # Inside
+
+    def _members(self, tensors: Iterable[torch.Tensor]) -> int:
+        """The id of a set of members: stored once, however often a schedule changes the learning rate."""
+        members = tuple(t.id for t in map(self.of, tensors) if t is not None)
+        known = self._member_sets.get(members)
+        if known is None:
+            known = self._member_sets[members] = len(self._member_sets)
+            self._writer.row("INSERT INTO members VALUES (?, ?)", known, json.dumps(members))
+        return known
 
     def _model(self, module: nn.Module) -> _Model:
         for model in self.models:

@@ -104,7 +104,8 @@ CREATE TABLE parameter (id INTEGER PRIMARY KEY, name TEXT, shape TEXT, dtype TEX
 CREATE TABLE binding (id INTEGER PRIMARY KEY, parameter INTEGER, name TEXT, model INTEGER, event INTEGER);
 CREATE TABLE model (id INTEGER PRIMARY KEY, class TEXT, variable TEXT, event INTEGER, stack INTEGER);
 CREATE TABLE optimizer (id INTEGER PRIMARY KEY, name TEXT, class TEXT, variable TEXT, event INTEGER, stack INTEGER);
-CREATE TABLE groups (id INTEGER PRIMARY KEY, optimizer INTEGER, value TEXT);   -- JSON list of groups
+CREATE TABLE members (id INTEGER PRIMARY KEY, parameters TEXT);                -- JSON list of parameter ids
+CREATE TABLE groups (id INTEGER PRIMARY KEY, optimizer INTEGER, value TEXT);   -- JSON list of members and hyper
 CREATE TABLE source (file TEXT PRIMARY KEY, text TEXT);
 CREATE TABLE site (id INTEGER PRIMARY KEY, file TEXT, line INTEGER, function TEXT);
 CREATE TABLE stack (id INTEGER PRIMARY KEY, site INTEGER, sites TEXT);         -- JSON, innermost first

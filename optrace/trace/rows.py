@@ -29,6 +29,7 @@ class Rows:
         self._stacks: dict[int, tuple[Site, tuple[Site, ...]]] = {}
         self._effects: dict[int, Effect] = {}
         self._groups: dict[int, tuple[ParamGroup, ...]] = {}
+        self._member_sets: dict[int, tuple[int, ...]] = {}
 
     def effect_by_id(self, number: int) -> Effect:
         """An effect by the number in an event's record."""
@@ -46,12 +47,19 @@ class Rows:
             rows = self._index.rows("SELECT value FROM groups WHERE id = ?", (number,))
             try:
                 known = tuple(
-                    ParamGroup(tuple(int(p) for p in group["parameters"]), dict(group["hyper"]))
+                    ParamGroup(self._members(int(group["members"])), dict(group["hyper"]))
                     for group in json.loads(rows[0][0])
                 )
             except (LookupError, TypeError, ValueError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: param groups {number} cannot be read") from error
             self._groups[number] = known
+        return known
+
+    def _members(self, number: int) -> tuple[int, ...]:
+        known = self._member_sets.get(number)
+        if known is None:
+            ((text,),) = self._index.rows("SELECT parameters FROM members WHERE id = ?", (number,))
+            known = self._member_sets[number] = tuple(int(parameter) for parameter in json.loads(text))
         return known
 
     def all_groups(self, optimizer: Optimizer) -> list[int]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 INLINE = 300_000
-"""Bytes up to which a value is measured at once, on the caller's thread."""
+"""Bytes up to which a value is measured at once on the screen's thread; other threads can wait."""
 
 
 class Stats(NamedTuple):
@@ -57,6 +57,7 @@ class Readings:
         self._waiting: set[tuple[Any, ...]] = set()
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
+        self._thread = threading.get_ident()
 
     def close(self) -> None:
         """Stop the worker."""
@@ -137,14 +138,15 @@ class Readings:
         )
 
     def compute(self, key: tuple[Any, ...], size: int, work: Callable[[], Any]) -> Any:
-        """The result of `work`, remembered; done by the worker where `size` bytes are too many to do at once."""
+        """The result of `work`, remembered; done by the worker where `size` bytes would hold up the screen."""
+        can_wait = threading.get_ident() != self._thread
         with self._lock:
             if key in self._known:
                 self._known.move_to_end(key)
                 return self._known[key]
-            if key in self._waiting:
+            if key in self._waiting and not can_wait:
                 return PENDING
-            background = size > INLINE and self._on_ready is not None and not self._closed
+            background = not can_wait and size > INLINE and self._on_ready is not None and not self._closed
             if background:
                 self._waiting.add(key)
         if not background:

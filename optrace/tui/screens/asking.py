@@ -11,7 +11,7 @@ from optrace.errors import LookupFailed
 from optrace.tui.core.conditions import Condition, complete, parse
 from optrace.tui.core.spans import Line, Span
 from optrace.tui.core.table import SORTS
-from optrace.tui.screens.entries import compare_entries, condition_entries, finding_entries, help_entries
+from optrace.tui.screens.entries import condition_entries, finding_entries, help_entries
 from optrace.tui.screens.listing import Listing
 from optrace.tui.screens.prompt import Prompt
 
@@ -49,6 +49,9 @@ class Asking(Screen[None]):
     def sort_by(self, key: str) -> None:
         raise NotImplementedError
 
+    def compare(self, mark: int) -> None:
+        raise NotImplementedError
+
     def action_help(self) -> None:
         self.app.push_screen(
             Listing("Help", help_entries, keys("↑ ↓", "scroll", "Esc", "close"), choosing=False, verbs=())
@@ -66,15 +69,7 @@ class Asking(Screen[None]):
         if self.session.mark is None:
             self.note("Set a mark with m first, go elsewhere, then compare with d.", "dim")
             return
-        self.app.push_screen(
-            Listing(
-                "Compare",
-                compare_entries(self.session),
-                keys("↑ ↓", "scroll", "Esc", "close"),
-                choosing=False,
-                verbs=(),
-            )
-        )
+        self.compare(self.session.mark)
 
     # Go to
 

@@ -17,6 +17,9 @@ from optrace.tui.core.conditions import Condition, Progress, search
 from optrace.tui.core.spans import Span
 from optrace.tui.core.table import SORT_NAMES
 from optrace.tui.core.tabs import history
+from optrace.tui.screens.asking import keys
+from optrace.tui.screens.entries import COMPARED, compare_entries, compared
+from optrace.tui.screens.listing import Entries, Listing
 
 if TYPE_CHECKING:
     from optrace.tui.core.session import Session
@@ -183,6 +186,42 @@ class Background(Screen[None]):
             where = "" if key in ("order", "name", "size") else f", as at {self.session.position(self.session.seq)}"
             self.keybar.say([Span(f"Sorted by {SORT_NAMES[key]}{where}.", "dim")])
         self.redraw()
+
+    # Comparing
+
+    def compare(self, mark: int) -> None:
+        """Compare the mark with here; for hundreds of parameters, or large ones, that takes a while."""
+        self.stop_search()
+        stop = self._stop = threading.Event()
+        session = self.session
+        here, rows = session.seq, session.rows[:COMPARED]
+        more = len(session.rows) - len(rows)
+        words = f"comparing {session.position(mark)} with {session.position(here)}"
+        self._say_progress(stop, words, 0.0)
+
+        def progress(done: int, whole: int) -> bool:
+            self._from_thread(self._say_progress, stop, words, done / whole)
+            return not stop.is_set()
+
+        def work() -> None:
+            found, failure = None, ""
+            try:
+                found = compared(session, rows, mark, here, progress)
+            except (OptraceError, OSError) as error:
+                failure = str(error)
+            entries = None if found is None else compare_entries(session, found, more, mark, here)
+            self._from_thread(self._compared, stop, entries, failure)
+
+        self.run_worker(work, thread=True, group="search", exit_on_error=False)
+
+    def _compared(self, stop: threading.Event, entries: Entries | None, failure: str) -> None:
+        if self._stop is not stop:
+            return
+        self._stop = None
+        self.keybar.say([Span(failure, "bad")] if failure else [])
+        if entries is not None and self.app.screen is self:
+            bottom = keys("↑ ↓", "scroll", "Esc", "close")
+            self.app.push_screen(Listing("Compare", entries, bottom, choosing=False, verbs=()))
 
     # Charts
 

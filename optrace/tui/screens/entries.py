@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from optrace.errors import LookupFailed
+from optrace.trace.model import Parameter
 from optrace.tui.core.numerals import count, short
 from optrace.tui.core.readings import Stats, norm, wide
 from optrace.tui.core.session import Session
@@ -144,9 +147,27 @@ def condition_entries(session: Session) -> Entries:
     return entries
 
 
-def compare_entries(session: Session) -> Entries:
+Compared = list[tuple[str, str, str, str]]
+"""Of each parameter: its name, its norms, the norm of the difference, its gradients' norms."""
+COMPARED = 500
+"""Parameters compared at most; a filter chooses others."""
+
+
+def compared(
+    session: Session, rows: list[Parameter], mark: int, here: int, progress: Callable[[int, int], bool]
+) -> Compared | None:
+    """Read what the comparison shows; None where `progress` (False) stops it. Not for the screen's thread."""
+    found: Compared = []
+    for number, parameter in enumerate(rows):
+        if number % 16 == 0 and not progress(number, len(rows)):
+            return None
+        sizes = [_pair(session, parameter, kind, mark, here) for kind in ("param", "grad")]
+        found.append((parameter.name, sizes[0], _apart(session, parameter, mark, here), sizes[1]))
+    return found
+
+
+def compare_entries(session: Session, rows: Compared, more: int, mark: int, here: int) -> Entries:
     """The mark against here, a line for each parameter."""
-    mark, here = session.mark or 0, session.seq
 
     def entries(width: int) -> list[list[Line]]:
         name = max(10, min(30, width - 62))
@@ -176,35 +197,31 @@ def compare_entries(session: Session) -> Entries:
                 ]
             ],
         ]
-        for parameter in session.rows[:500]:
-            sizes = [_pair(session, parameter.name, kind, mark, here) for kind in ("param", "grad")]
-            apart = _apart(session, parameter.name, mark, here)
+        for title, sizes, apart, gradients in rows:
             changed = apart not in ("0", "–")
             found.append(
                 [
                     [
-                        Span(left(cut_middle(parameter.name, name - 1), name)),
-                        Span(right(sizes[0], 22)),
+                        Span(left(cut_middle(title, name - 1), name)),
+                        Span(right(sizes, 22)),
                         Span(right(apart, 14), "changed" if changed else "dim"),
-                        Span(right(sizes[1], 22)),
+                        Span(right(gradients, 22)),
                     ]
                 ]
             )
-        if len(session.rows) > 500:
-            found.append([[Span(f"… and {len(session.rows) - 500} more; a filter (/) narrows this", "dim")]])
+        if more:
+            found.append([[Span(f"… and {more} more; a filter (/) narrows this", "dim")]])
         return found
 
     return entries
 
 
-def _pair(session: Session, name: str, kind: str, mark: int, here: int) -> str:
-    parameter = session.trace.parameter(name)
+def _pair(session: Session, parameter: Parameter, kind: str, mark: int, here: int) -> str:
     pair = [session.machine.readings.stats(parameter, kind, seq) for seq in (mark, here)]
     return " → ".join(short(stats.norm) if isinstance(stats, Stats) else "none" for stats in pair)
 
 
-def _apart(session: Session, name: str, mark: int, here: int) -> str:
-    parameter = session.trace.parameter(name)
+def _apart(session: Session, parameter: Parameter, mark: int, here: int) -> str:
     try:
         first, second = (session.machine.readings.array(parameter, "param", seq) for seq in (mark, here))
     except LookupFailed:
