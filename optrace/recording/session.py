@@ -260,7 +260,7 @@ def check_claim(path: Path, overwrite: bool) -> None:
     if not overwrite:
         raise RecordingError(f"{path} exists; choose another name, or say -f (overwrite=True) to replace it")
     if path.is_symlink() or not is_trace(path):
-        what = "a link" if path.is_symlink() else "not a trace"
+        what = "not a trace but a link" if path.is_symlink() else "not a trace"
         raise RecordingError(f"{path} is {what}, so it is not replaced; choose another name")
 
 
