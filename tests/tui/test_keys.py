@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from textual.binding import Binding
 
+import optrace
+from optrace.tui.core.readings import Readings
 from optrace.tui.screens.entries import HELP
 from optrace.tui.screens.main import MainScreen
 from tests.tui.conftest import Opened
@@ -103,6 +109,47 @@ async def test_marks(network: Path, opened: Opened) -> None:
         assert "here 9:2" in text
         await press(app, pilot, "escape", "home", "m")
         assert app.session.mark is None
+
+
+async def test_a_comparison_does_not_hold_up_keys_and_can_be_stopped(
+    many: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, looking, go_on = Readings.array, threading.Event(), threading.Event()
+
+    def slowly(self: Readings, *where: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            looking.set()
+            go_on.wait(10)
+        return read(self, *where)
+
+    async with opened(many) as (app, pilot):
+        await press(app, pilot, "m", "end")
+        monkeypatch.setattr(Readings, "array", slowly)
+        await pilot.press("d")
+        assert await asyncio.to_thread(looking.wait, 10)
+        await pilot.pause()
+        assert "comparing 0:0 with 2:2" in screen_text(app)
+        await pilot.press("escape")
+        assert "Stopped" in screen_text(app)
+        go_on.set()
+        await settle(app, pilot)
+        assert app.screen is app.main
+        text = await press(app, pilot, "d")
+        assert "mark 0:0" in text
+        assert "… and 4500 more" in await press(app, pilot, "end", *["pagedown"] * 30)
+
+
+async def test_a_comparison_reads_large_values(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "large.optrace"
+    weight = torch.nn.Parameter(torch.ones(300, 300))
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    with optrace.record(path):
+        weight.sum().backward()
+        optimizer.step()
+    async with opened(path) as (app, pilot):
+        text = await press(app, pilot, "m", "end", "d")
+        assert "300 → 150" in text
+        assert "300 → 300" in text
 
 
 async def test_filter_and_sort(many: Path, opened: Opened) -> None:
