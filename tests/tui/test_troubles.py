@@ -83,12 +83,17 @@ async def test_a_growing_trace_is_followed_until_a_step_back(tmp_path: Path, ope
             text = await press(app, pilot, "end")
             assert app.session.follow
             assert "live" in text
+            shown, selected = app.session.trace, app.session.selected
             turn(5)
             for _ in range(100):
                 await pilot.pause(0.05)
                 if app.session.seq == 23:
                     break
             assert app.session.seq == 23
+            assert app.session.trace is not shown  # read by a thread, and whole when the screen turned to it
+            assert len(shown.events) == 9
+            assert selected is not None
+            assert app.session.selected is app.session.trace.parameters[selected.name]
             await press(app, pilot, "left")
             assert not app.session.follow
             turn(2)

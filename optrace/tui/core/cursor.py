@@ -33,6 +33,10 @@ class Cursor:
         """The number of the last event."""
         return len(self._trace.events) - 1
 
+    def grown(self, trace: Trace) -> None:
+        """Stay where one is, in a longer trace."""
+        self._trace = trace
+
     def clamp(self, seq: int) -> int:
         return max(0, min(seq, self.last))
 

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 class Machine:
     """What the panes draw from. One for each trace."""
 
-    def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None, before: Machine | None = None) -> None:
+        """`before` is that of the same trace when it was shorter: what it has read is not read again."""
         self.trace = trace
-        self.readings = Readings(trace, on_ready)
+        self.readings: Readings = Readings(trace, on_ready, before.readings if before is not None else None)
         self.owners = Owners(trace)
         self.effects = Effects(trace)
         self.parts = Parts(trace, self.readings, self.owners)

@@ -49,7 +49,9 @@ PENDING = Pending()
 class Readings:
     """Statistics and elements of values, quick to ask for again."""
 
-    def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, trace: Trace, on_ready: Callable[[], None] | None = None, before: Readings | None = None
+    ) -> None:
         self._trace = trace
         self._on_ready = on_ready
         self._known: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
@@ -58,6 +60,10 @@ class Readings:
         self._pool: ThreadPoolExecutor | None = None
         self._closed = False
         self._thread = threading.get_ident()
+        if before is not None:  # an event that was recorded stays as it is
+            self._thread = before._thread
+            with before._lock:
+                self._known.update(before._known)
 
     def close(self) -> None:
         """Stop the worker."""

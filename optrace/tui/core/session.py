@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from optrace.trace.model import Event, Parameter
+from optrace.trace.reader import load
 from optrace.tui.core.conditions import Condition
 from optrace.tui.core.cursor import Cursor
 from optrace.tui.core.findings import Findings
@@ -21,6 +22,9 @@ from optrace.tui.core.tabs.values import VIEWS, Look, shown_kinds
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
+
+WARM = ("kind", "flags", "iteration", "index", "optimizer", "effect", "groups", "loss")
+"""Columns that a screen reads."""
 
 
 @dataclass
@@ -47,6 +51,7 @@ class Session:
     def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None) -> None:
         self.trace = trace
         self.machine = Machine(trace, on_ready)
+        self._on_ready = on_ready
         self.cursor = Cursor(trace)
         self.findings = Findings(ready=False)
         self.view = View()
@@ -99,14 +104,41 @@ class Session:
         kinds = self.machine.kinds(self.selected) if self.selected else []
         return next((kind for kind in kinds if kind not in ("param", "grad", "step")), "param")
 
-    def grown(self, by: int) -> None:
-        """The trace has got `by` more events; parameters may have been added."""
-        self._order = None
+    def newer(self) -> Machine:
+        """The trace as it is now, opened anew and with all prepared. For a thread: nothing here changes."""
+        trace = load(self.trace.path)
+        try:
+            machine = Machine(trace, self._on_ready, self.machine)
+            for name in WARM:
+                trace.column(name)
+            machine.prepare()
+        except BaseException:
+            trace.close()
+            raise
+        return machine
+
+    def grown(self, newer: Machine) -> tuple[int, Machine]:
+        """Look at the longer trace from now on: how many events are new, and the machine to close.
+
+        Parameters may have been added; the position, the mark and what is selected stay.
+        """
+        before, order = self.machine, self._order
+        new = len(newer.trace.events) - len(self.trace.events)
+        self.machine, self.trace = newer, newer.trace
+        self.cursor.grown(newer.trace)
+        known = newer.trace.parameters
+        if order is not None:
+            kept = [known.by_id(parameter.id) for parameter in order]
+            have = {parameter.id for parameter in kept}
+            self._order = [*kept, *(parameter for parameter in known.values() if parameter.id not in have)]
         self.refilter()
-        if self.selected is None and self.rows:
+        if self.selected is not None:
+            self.selected = known.by_id(self.selected.id)
+        elif self.rows:
             self.selected = self.rows[0]
-        if self.follow and by:
+        if self.follow and new:
             self.cursor.jump(self.cursor.last, remember=False)
+        return new, before
 
     # Parameters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from textual.screen import Screen
@@ -22,12 +23,16 @@ from optrace.tui.screens.entries import COMPARED, compare_entries, compared
 from optrace.tui.screens.listing import Entries, Listing
 
 if TYPE_CHECKING:
+    from optrace.tui.core.machine import Machine
     from optrace.tui.core.session import Session
     from optrace.tui.widgets.inspector import InspectorPane
     from optrace.tui.widgets.keybar import KeyBar
 
 POLL = 0.25
 """Seconds between two looks at a trace that is still being recorded, at the least."""
+_READING = ("ledger", "search", "history", "findings")
+"""Workers that may be reading the session's trace."""
+Stamp = tuple[tuple[str, int, int], ...]
 
 
 class Background(Screen[None]):
@@ -44,6 +49,9 @@ class Background(Screen[None]):
         self._wanted: history.Wanted | None = None
         self._timer: Timer | None = None
         self._next_look = 0.0
+        self._looking = False
+        self._seen: Stamp = ()
+        self._newer: Machine | None = None
         self._next_check = 0.0
         self.pace = 4.0
 
@@ -55,7 +63,7 @@ class Background(Screen[None]):
         if self.session.machine.parts.ready:
             self.call_after_refresh(self._check)
         else:
-            self.call_after_refresh(self.run_worker, self._open_ledger, thread=True, exit_on_error=False)
+            self.call_after_refresh(self._start_ledger)
         if not self.session.trace.complete:
             self.set_interval(POLL, self._grow)
 
@@ -63,6 +71,9 @@ class Background(Screen[None]):
         """Have the screen's thread do something, without waiting for it."""
         if self.is_attached:
             self.app.call_later_from_thread(work, *arguments)  # type: ignore[attr-defined]
+
+    def _start_ledger(self) -> None:
+        self.run_worker(self._open_ledger, thread=True, group="ledger", exit_on_error=False)
 
     def _open_ledger(self) -> None:
         try:
@@ -265,22 +276,51 @@ class Background(Screen[None]):
     # Following
 
     def _grow(self) -> None:
-        """Take in what was recorded since."""
-        now = time.monotonic()
-        session = self.session
-        if now < self._next_look or self.running or self._wanted is not None or session.trace.complete:
-            return
+        """Look for what was recorded since. A worker reads it, into a machine of its own; this one is looked at."""
+        if self._newer is not None:
+            self._take_in()
+        elif not self._looking and not self.session.trace.complete and time.monotonic() >= self._next_look:
+            self._looking = True
+            self.run_worker(self._look, thread=True, group="growing", exit_on_error=False)
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        newer, failure = None, ""
         try:
-            new = session.trace.refresh()
+            seen = _stamp(self.session.trace.path)
+            if seen != self._seen:
+                newer = self.session.newer()
+                self._seen = seen
         except (OptraceError, OSError) as error:
-            self.keybar.say([Span(str(error), "bad")])
+            failure = str(error)
+        self._next_look = time.monotonic() + (2 if failure else 20 * (time.monotonic() - began))
+        if newer is not None and not self.is_attached:
+            newer.close()
             return
-        session.grown(new)
+        self._newer = newer
+        self._looking = False
+        if failure:
+            self._from_thread(self.keybar.say, [Span(failure, "bad")])
+        elif newer is not None:
+            self._from_thread(self._take_in)
+
+    def _take_in(self) -> None:
+        """Look at the longer trace from now on, unless something still reads the one before: then a little later."""
+        reading = any(worker.group in _READING and not worker.is_finished for worker in self.workers)
+        if self._newer is None or self.running or self._wanted is not None or reading:
+            return
+        newer, self._newer = self._newer, None
+        new, before = self.session.grown(newer)
+        self.run_worker(before.close, thread=True, group="closing", exit_on_error=False)
         if new:
             self.redraw()
-        self._next_look = time.monotonic() + 20 * (time.monotonic() - now)
-        if (new and time.monotonic() > self._next_check) or session.trace.complete:
+        if (new and time.monotonic() > self._next_check) or self.session.trace.complete:
             self._check()
+
+    def on_unmount(self) -> None:
+        if self._newer is not None:
+            self._newer.close()
+            self._newer = None
 
     # Playing
 
@@ -311,3 +351,13 @@ class Background(Screen[None]):
         if self._timer is not None:
             self.action_play()
             self.action_play()
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes when something is recorded: the files' sizes and times. `-shm` is left out: readers touch it."""
+    found = []
+    for file in sorted(path.iterdir()):
+        if not file.name.endswith("-shm"):
+            about = file.stat()
+            found.append((file.name, about.st_size, about.st_mtime_ns))
+    return tuple(found)
