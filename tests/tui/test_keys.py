@@ -275,3 +275,39 @@ async def test_clicks(network: Path, opened: Opened) -> None:
         await pilot.click("#topbar", offset=(115, 0))
         await settle(app, pilot)
         assert app.screen is not app.main
+
+
+async def test_the_palette_does_what_is_chosen(network: Path, opened: Opened) -> None:
+    async with opened(network) as (app, pilot):
+        await pilot.press("ctrl+p")
+        await pilot.pause(0.3)
+        await pilot.press(*"Iteration on")
+        await pilot.pause(0.5)
+        await pilot.press("enter")
+        for _ in range(40):
+            await pilot.pause(0.05)
+            if app.screen is app.main and app.session.seq:
+                break
+        assert app.session.position(app.session.seq) == "1:0"
+
+
+async def test_dragging_along_the_timeline(network: Path, opened: Opened) -> None:
+    async with opened(network) as (app, pilot):
+        await press(app, pilot, "right", "right")
+        await pilot.mouse_down("#timeline", offset=(20, 2))
+        await pilot.pause()
+        first = app.session.seq
+        assert first > 2
+        await pilot.hover("#timeline", offset=(60, 2))
+        await pilot.pause()
+        second = app.session.seq
+        assert second > first
+        await pilot.hover("#timeline", offset=(119, 2))
+        await pilot.pause()
+        assert app.session.seq == app.session.cursor.last
+        await pilot.mouse_up("#timeline", offset=(119, 2))
+        await pilot.hover("#timeline", offset=(20, 2))
+        await settle(app, pilot)
+        assert app.session.seq == app.session.cursor.last
+        await press(app, pilot, "apostrophe")  # a drag is one jump
+        assert app.session.seq == 2
