@@ -104,3 +104,31 @@ async def test_a_growing_trace_is_followed_until_a_step_back(tmp_path: Path, ope
             await settle(app, pilot)
     finally:
         recording.stop()
+
+
+async def test_a_trace_past_its_budget_says_what_is_sampled(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "budget.optrace"
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
+    optimizer = torch.optim.Adam(model.parameters())
+    with optrace.record(path, model=model, budget="300kB"):
+        for _ in range(60):
+            optimizer.zero_grad()
+            model(torch.ones(4, 784)).square().sum().backward()
+            optimizer.step()
+    async with opened(path) as (app, pilot):
+        await press(app, pilot, "end")
+        for tab, words in (
+            ("1", "Sampled past the size budget"),
+            ("2", "only a sample"),
+            ("3", "sampled past the size budget"),
+            ("4", "Past the size budget"),
+            ("5", "(sampled)"),
+        ):
+            text = await press(app, pilot, tab)
+            assert words in text, tab
+            assert "≈" in text, tab
+        for key in ("4", "x", "x", "x", "v", "v", "v", "v", "v", "v", "5", "x", "x", "x", "x", "x"):
+            await press(app, pilot, key)
+        await press(app, pilot, "m", "home")
+        assert "≈" in await press(app, pilot, "d")

@@ -99,6 +99,11 @@ class Readings:
         )
         return result
 
+    def sampled(self, parameter: Parameter, kind: str, seq: int) -> bool:
+        """Whether only a sample and statistics were kept of the value just after event `seq`."""
+        found = self.last(parameter, kind, seq)
+        return found is not None and found[1].storage is Storage.SAMPLE
+
     def update(self, parameter: Parameter, seq: int) -> Array | None:
         """What the last change of the parameter at or before `seq` added to it."""
         found = self.last(parameter, "param", seq)

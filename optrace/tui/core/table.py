@@ -123,6 +123,8 @@ class Table:
         if column.key == "ratio":
             ratio = self._readings.ratio(parameter, seq)
             text = "…" if isinstance(ratio, Pending) else short(ratio, 2) if ratio is not None else ""
+            if isinstance(ratio, float) and self._readings.sampled(parameter, "param", seq):
+                text = "≈" + text
             fresh = (parameter.id, "param") in summary.changes
             return [Span(right(text, column.width), "changed" if fresh else "dim")]
         return self._number(parameter, column.key.removeprefix("state:"), seq, column.width, summary)
@@ -134,7 +136,7 @@ class Table:
         if isinstance(stats, Pending):
             text = "…"
         elif isinstance(stats, Stats):
-            text = short(stats.norm)
+            text = ("≈" if self._readings.sampled(parameter, kind, seq) else "") + short(stats.norm)
         else:
             last = self._readings.last(parameter, kind, seq)
             text = "–" if last is None or last[1].op in (Op.CLEAR, Op.GONE) else "not kept"

@@ -68,6 +68,7 @@ LEGEND: tuple[tuple[str, str, str], ...] = (
     ("▓▒▓▒▓", "stale", "stale: applied before and still there. The next step applies it again"),
     ("·····", "cleared", "cleared by this event"),
     ("◆ 1.83", "changed", "changed by this event"),
+    ("≈ 1.83", "", "sampled past the size budget: statistics and some elements were kept"),
     ("● ▲ ○", "finding-error", "a finding: error, warning, hint"),
 )
 
@@ -218,7 +219,11 @@ def compare_entries(session: Session, rows: Compared, more: int, mark: int, here
 
 def _pair(session: Session, parameter: Parameter, kind: str, mark: int, here: int) -> str:
     pair = [session.machine.readings.stats(parameter, kind, seq) for seq in (mark, here)]
-    return " → ".join(short(stats.norm) if isinstance(stats, Stats) else "none" for stats in pair)
+    about = ["≈" if session.machine.readings.sampled(parameter, kind, seq) else "" for seq in (mark, here)]
+    return " → ".join(
+        sign + short(stats.norm) if isinstance(stats, Stats) else "none"
+        for sign, stats in zip(about, pair, strict=True)
+    )
 
 
 def _apart(session: Session, parameter: Parameter, mark: int, here: int) -> str:

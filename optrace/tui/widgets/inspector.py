@@ -123,6 +123,9 @@ class InspectorPane(Lines):
             want.kind, want.kind
         )
         title = "loss" if want.statistic == "loss" else f"{want.statistic} of {kind}"
+        recorded = "param" if want.kind == "update" else want.kind
+        if want.statistic != "loss" and session.machine.readings.sampled(session.selected, recorded, session.seq):
+            title += " (sampled)"
         return history.lines(self._chart, title, done, room, height, session.position)
 
     def wanted(self) -> history.Wanted | None:

@@ -26,7 +26,10 @@ def lines(
 ) -> list[Line]:
     """The tab's lines, `room` columns wide."""
     gradient = machine.parts.at(parameter, seq, LISTED)
-    found = [_norms(machine, parameter, seq), []]
+    found = [_norms(machine, parameter, seq)]
+    if machine.readings.sampled(parameter, "grad", seq):
+        found.append([Span("Sampled past the size budget: statistics and some elements.", "finding-hint")])
+    found.append([])
     if gradient.waiting:
         return [*found, [Span("reading the ledger …", "dim")]]
     if gradient.just_cleared:

@@ -37,6 +37,8 @@ def lines(
         keeps = "has kept nothing for it" if len(machine.owners.steps(parameter)) else "has not stepped"
         return [*found, [], [Span(f"The optimizer {keeps} in this trace.", "dim")]]
     found += [[], *_entries(machine, parameter, kinds, seq, place)]
+    if any(machine.readings.sampled(parameter, kind, seq) for kind in kinds):
+        found.append([Span("≈ sampled past the size budget: statistics and some elements.", "finding-hint")])
     found += _corrections(machine, parameter, settings.hyper, seq)
     found += _origins(machine, parameter, seq, room)
     return found
@@ -63,7 +65,7 @@ def _entries(machine: Machine, parameter: Parameter, kinds: list[str], seq: int,
         scalar = last[1].shape == ()
         now = machine.readings.element(parameter, kind, seq, () if scalar else place)
         line: Line = [Span(left(kind, names)), Span(right(shape(last[1].shape), 9), "dim")]
-        norms = _norm(stats)
+        norms = ("≈" if machine.readings.sampled(parameter, kind, seq) else "") + _norm(stats)
         if change is not None and seq:
             before = machine.readings.stats(parameter, kind, seq - 1)
             line += [Span(right(f"{_norm(before)} → ", 20 - 8)), Span(right(norms, 8), "changed bold")]
