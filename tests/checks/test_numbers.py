@@ -213,6 +213,20 @@ def test_zero_at_first_and_then_not(correct: Recorded) -> None:
     assert "OT404" not in run.codes
 
 
+def test_negative_zero_at_first_and_then_not(correct: Recorded) -> None:
+    # A recurrent state that starts at zero: the first gradient of what it is multiplied by is -0.
+    with correct() as run:
+        weight, bias = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(1))
+        optimizer = torch.optim.SGD([weight, bias], lr=0.001)
+        state = torch.zeros(3)
+        for _ in range(12):
+            optimizer.zero_grad()
+            (-(weight * state).sum() + bias * bias).sum().backward()
+            optimizer.step()
+            state = state + 0.1
+    assert "OT404" not in run.codes
+
+
 # OT405 exploding-gradient
 
 

@@ -11,9 +11,14 @@ from optrace.checks.finding import Finding
 from optrace.checks.rule import Rule
 from optrace.checks.run import Piece, Run
 from optrace.checks.values import stored
+from optrace.trace.model import Change
 
 LEAST = 5
 """Backwards: a gate that starts at zero blocks what lies behind it for the first one or two."""
+
+
+LOOKS = 256
+"""Backwards of one effect that are looked at for a gradient that is not 0: events share effects, not values."""
 
 
 class ZeroGradient(Rule):
@@ -48,8 +53,10 @@ loss_function(prediction, y).backward()
         found, first, count = np.unique(view.effect[places], return_index=True, return_counts=True)
         for effect, at, many in zip(found.tolist(), first.tolist(), count.tolist(), strict=True):
             self._first.setdefault(effect, view.first + int(places[at]))
-            self._last[effect] = view.first + int(places[at])
             self._count[effect] = self._count.get(effect, 0) + many
+        found, backs = np.unique(view.effect[places][::-1], return_index=True)
+        for effect, back in zip(found.tolist(), backs.tolist(), strict=True):
+            self._last[effect] = view.first + int(places[len(places) - 1 - back])
         if self._nothing_lost:
             self._nothing_lost = not np.any(view.column("loss")[places] != 0)
 
@@ -66,8 +73,7 @@ loss_function(prediction, y).backward()
                     zero.setdefault(parameter, []).append(effect)
                 elif change.nbytes and parameter not in alive:
                     # A gradient of -0 is zero too, and its bytes are not: it takes one look to know.
-                    values = stored(run.trace, self._first[effect], change)
-                    if values is None or values.any():
+                    if self._any(effect, change):
                         alive.add(parameter)
                     else:
                         doubtful.setdefault(parameter, []).append(effect)
@@ -97,3 +103,13 @@ loss_function(prediction, y).backward()
             parameters=parameters,
             evidence={"backwards": count},
         )
+
+    def _any(self, effect: int, change: Change) -> bool:
+        """Whether one of the gradients that events with this effect brought is not 0, as far as it was looked."""
+        first, trace = self._first[effect], self.run.trace
+        events = first + np.flatnonzero(trace.column("effect")[first : self._last[effect] + 1] == effect)
+        for seq in events[np.linspace(0, len(events) - 1, min(LOOKS, len(events))).astype(int)].tolist():
+            values = stored(trace, seq, change)
+            if values is None or values.any():
+                return True
+        return False
