@@ -76,7 +76,11 @@ class Run(Command):
             raise OptraceError("nothing to run; name a script, or -m a module, or -c code; see optrace run --help")
         path = Path(arguments.output or f"{chosen.name}.optrace")
         check_claim(path, arguments.force)
-        ignored = arguments.ignore
+        ignored = split_codes(arguments.ignore) or []
+        if ignored:
+            from optrace.checks.registry import codes
+
+            codes(ignored)  # a code that does not exist is said before the script runs, not after
 
         def ended(outcome: Outcome) -> None:
             _tell_outcome(outcome, arguments.quiet, ignored)
@@ -85,7 +89,7 @@ class Run(Command):
         return ExitCode.SUCCESS
 
 
-def _tell_outcome(outcome: Outcome, quiet: bool, ignored: str) -> None:
+def _tell_outcome(outcome: Outcome, quiet: bool, ignored: list[str]) -> None:
     """The last thing of all: what was recorded, and what is wrong with it. Never changes how the script ends."""
     try:
         if sys.stdout is not None and not sys.stdout.closed:
@@ -116,14 +120,14 @@ def _summarise(trace: Trace, outcome: Outcome) -> None:
     tell(f"next: optrace view {path}  or: optrace show {path}")
 
 
-def _tell_findings(trace: Trace, outcome: Outcome, ignored: str) -> None:
+def _tell_findings(trace: Trace, outcome: Outcome, ignored: list[str]) -> None:
     from optrace.checks.check import check
     from optrace.checks.silence import from_pyproject
     from optrace.cli.findings import finding_lines, tally
     from optrace.cli.timeline import screen_width
 
     try:
-        found = check(trace, ignore=[*(split_codes(ignored) or []), *from_pyproject(outcome.folder)])
+        found = check(trace, ignore=[*ignored, *from_pyproject(outcome.folder)])
         lines = finding_lines(found, trace.sources, str(outcome.folder), screen_width(sys.stderr))
     except Exception as error:
         tell(f"cannot check what was recorded: {printable(error)}")

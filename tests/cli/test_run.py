@@ -300,3 +300,13 @@ def test_a_broken_check_changes_nothing(tmp_path: Path) -> None:
     ended = optrace("run", "train.py", cwd=tmp_path)
     assert ended.code == 5
     assert ended.said[-1].startswith("optrace: cannot check what was recorded: ")
+
+
+def test_an_unknown_code_to_ignore_is_said_before_the_script_runs(tmp_path: Path) -> None:
+    script(tmp_path, LOOP, "print('trained')")
+    ended = optrace("run", "--ignore", "OT1010", "train.py", cwd=tmp_path)
+    assert ended.code == 2
+    assert ended.out == ""
+    assert ended.err.startswith("optrace: there is no rule 'OT1010'")
+    assert ended.err.count("\n") == 1
+    assert not (tmp_path / "train.optrace").exists()
