@@ -100,13 +100,13 @@ def _scheduler_step(trace: Trace, event: Event) -> list[str]:
     name = printable(event.detail.get("scheduler", ""))
     if not isinstance(before, list) or not isinstance(after, list):
         return [name]
-    return [name, f"lr {rates(before)}" if before == after else f"lr {rates(before)} → {rates(after)}"]
+    return [f"lr {rates(before)}" if before == after else f"lr {rates(before)} → {rates(after)}", name]
 
 
 def _unscale(trace: Trace, event: Event) -> list[str]:
     found = event.detail.get("found_inf")
     bad = isinstance(found, list) and any(found)
-    return [f"scale {number(event.detail.get('scale'))}", *(["non-finite gradients found"] if bad else [])]
+    return [f"scale {number(event.detail.get('scale'))}", *(["gradients not finite"] if bad else [])]
 
 
 def _scaler_update(trace: Trace, event: Event) -> list[str]:

@@ -50,7 +50,7 @@ def test_what_events_did_is_in_the_timeline(trained: Path) -> None:
     assert "grad norm " in lines[3]
     assert "max norm 0.5" in lines[4]
     assert "Adam, lr 0.01 " in lines[5]
-    assert "StepLR, lr 0.01 → 0.001" in lines[6]
+    assert "lr 0.01 → 0.001, StepLR" in lines[6]
 
 
 def test_a_part_of_the_timeline(trained: Path) -> None:
