@@ -1,6 +1,7 @@
 """What the tests share."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,11 @@ from hypothesis import settings
 settings.register_profile("merge", derandomize=True, print_blob=True)
 if os.environ.get("CI"):
     settings.load_profile("merge")
+
+# Started in the background by a shell without job control, this process ignores Ctrl-C, and so would every program
+# that the tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -194,7 +194,7 @@ class TraceWriter:
         self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
         self.tensors = Stream(folder / TENSORS_FILE, TENSOR_BLOCK, TENSOR_BLOCKS, self._wake)
         self._index = sqlite3.connect(folder / INDEX_FILE, isolation_level=None, check_same_thread=False)
-        self._index.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + SCHEMA)
+        self._index.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN; {SCHEMA} COMMIT;")
         self._index.execute("PRAGMA wal_autocheckpoint = 4000")
         self._thread = threading.Thread(target=self._run, name="optrace-writer", daemon=True)
         self._thread.start()
