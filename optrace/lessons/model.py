@@ -74,7 +74,7 @@ class Lesson:
     script: Path
     repaired: Path | None
     arguments: tuple[str, ...]
-    findings: tuple[str, ...]
+    findings: tuple[Source, ...]
     compare: tuple[Series, ...]
     introduction: Source
     stops: tuple[Stop, ...]
