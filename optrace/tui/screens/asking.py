@@ -5,52 +5,21 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from textual.screen import Screen
-
 from optrace.errors import LookupFailed
-from optrace.tui.core.conditions import Condition, complete, parse
-from optrace.tui.core.spans import Line, Span
+from optrace.tui.core.conditions import complete, parse
 from optrace.tui.core.table import SORTS
 from optrace.tui.screens.entries import condition_entries, finding_entries, help_entries
+from optrace.tui.screens.jobs import keys
 from optrace.tui.screens.listing import Listing
+from optrace.tui.screens.moving import Moving
 from optrace.tui.screens.prompt import Prompt
 
 if TYPE_CHECKING:
     from optrace.tui.core.session import Session
-    from optrace.tui.widgets.table import TablePane
 
 
-def keys(*pairs: str) -> Line:
-    """`keys("Enter", "go there")` as the last line of a window."""
-    line: Line = []
-    for key, word in zip(pairs[::2], pairs[1::2], strict=True):
-        line += [Span(key, "key"), Span(f" {word}   ", "dim")]
-    return line
-
-
-class Asking(Screen[None]):
-    """Mixed into the main screen."""
-
-    session: Session
-    table: TablePane
-
-    def redraw(self) -> None:
-        raise NotImplementedError
-
-    def moved(self, done: bool, otherwise: str = "") -> None:
-        raise NotImplementedError
-
-    def note(self, words: str, role: str = "") -> None:
-        raise NotImplementedError
-
-    def run_to(self, condition: Condition, forward: bool) -> None:
-        raise NotImplementedError
-
-    def sort_by(self, key: str) -> None:
-        raise NotImplementedError
-
-    def compare(self, mark: int) -> None:
-        raise NotImplementedError
+class Asking(Moving):
+    """A part of the main screen."""
 
     def action_help(self) -> None:
         self.app.push_screen(

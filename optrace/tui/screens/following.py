@@ -1,0 +1,95 @@
+"""A trace that is still being recorded: what was added since is read by a worker, and then looked at."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from optrace.errors import OptraceError
+from optrace.tui.core.session import Session
+from optrace.tui.core.spans import Span
+from optrace.tui.screens.background import Background
+from optrace.tui.screens.jobs import Jobs
+
+if TYPE_CHECKING:
+    from optrace.tui.core.machine import Machine
+
+POLL = 0.25
+"""Seconds between two looks at a trace that is still being recorded, at the least."""
+_READING = ("ledger", "search", "history", "findings")
+"""Workers that may be reading the session's trace."""
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+class Following(Background, Jobs):
+    """A part of the main screen."""
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(session)
+        self._next_look = 0.0
+        self._looking = False
+        self._seen: Stamp = ()
+        self._newer: Machine | None = None
+
+    def start_background(self) -> None:
+        super().start_background()
+        if not self.session.trace.complete:
+            self.set_interval(POLL, self._grow)
+
+    def _grow(self) -> None:
+        """Look for what was recorded since. A worker reads it, into a machine of its own; this one is looked at."""
+        if self._newer is not None:
+            self._take_in()
+        elif not self._looking and not self.session.trace.complete and time.monotonic() >= self._next_look:
+            self._looking = True
+            self.run_worker(self._look, thread=True, group="growing", exit_on_error=False)
+
+    def _look(self) -> None:
+        began = time.monotonic()
+        newer, failure = None, ""
+        try:
+            seen = _stamp(self.session.trace.path)
+            if seen != self._seen:
+                newer = self.session.newer()
+                self._seen = seen
+        except (OptraceError, OSError) as error:
+            failure = str(error)
+        self._next_look = time.monotonic() + (2 if failure else 20 * (time.monotonic() - began))
+        if newer is not None and not self.is_attached:
+            newer.close()
+            return
+        self._newer = newer
+        self._looking = False
+        if failure:
+            self.from_thread(self.keybar.say, [Span(failure, "bad")])
+        elif newer is not None:
+            self.from_thread(self._take_in)
+
+    def _take_in(self) -> None:
+        """Look at the longer trace from now on, unless something still reads the one before: then a little later."""
+        reading = any(worker.group in _READING and not worker.is_finished for worker in self.workers)
+        if self._newer is None or self.running or self._wanted is not None or reading:
+            return
+        newer, self._newer = self._newer, None
+        new, before = self.session.grown(newer)
+        self.run_worker(before.close, thread=True, group="closing", exit_on_error=False)
+        if new:
+            self.redraw()
+        if (new and time.monotonic() > self._next_check) or self.session.trace.complete:
+            self._check()
+
+    def on_unmount(self) -> None:
+        if self._newer is not None:
+            self._newer.close()
+            self._newer = None
+
+
+def _stamp(path: Path) -> Stamp:
+    """What changes when something is recorded: the files' sizes and times. `-shm` is left out: readers touch it."""
+    found = []
+    for file in sorted(path.iterdir()):
+        if not file.name.endswith("-shm"):
+            about = file.stat()
+            found.append((file.name, about.st_size, about.st_mtime_ns))
+    return tuple(found)
