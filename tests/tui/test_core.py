@@ -56,7 +56,7 @@ def test_text_is_cut_to_columns() -> None:
     assert cut("abcdef", 4) == "abc…"
     assert len(cut_middle("encoder.layer.0.attention.weight", 12)) == 12
     assert plain(fit([*_line("ab"), *_line("日本語")], 6)) == "ab日…" + " "
-    assert [plain(line) for line in wrap(_line("one two three"), 7)] == ["one two ", "three"]
+    assert [plain(line) for line in wrap(_line("one two three"), 7)] == ["one two", "three"]
 
 
 def _line(text: str):  # type: ignore[no-untyped-def]

@@ -26,6 +26,8 @@ class Series:
     numbers: Array
     values: Array
     role: str
+    dashed: bool = False
+    """Drawn with gaps, so that two curves are told apart without colour."""
 
 
 @dataclass(frozen=True)
@@ -189,17 +191,22 @@ def _plot(series: Series, chart: Chart, scale: _Scale, cells: Array, owner: Arra
             elif before > bottom:
                 bottom = before - 1
         elif place:
-            _join(cells, owner, number, int(xs[place - 1]), int(lasts[place - 1]), x, int(firsts[place]))
+            _join(cells, owner, number, int(xs[place - 1]), int(lasts[place - 1]), x, int(firsts[place]), series.dashed)
+        if series.dashed and bottom - top < 4 and x // 2 % 2 and place < len(xs) - 1 and xs[place + 1] - x <= 1:
+            continue
         for y in range(top, bottom + 1):
             cells[y // 4, x // 2] |= _DOTS[y % 4, x % 2]
             owner[y // 4, x // 2] = number
 
 
-def _join(cells: Array, owner: Array, number: int, x0: int, y0: int, x1: int, y1: int) -> None:
+def _join(cells: Array, owner: Array, number: int, x0: int, y0: int, x1: int, y1: int, dashed: bool) -> None:
     """A line between two dots."""
     count = max(abs(x1 - x0), abs(y1 - y0), 1)
+    steep = abs(y1 - y0) > 2 * abs(x1 - x0)
     for step in range(1, count):
         x, y = x0 + round(step * (x1 - x0) / count), y0 + round(step * (y1 - y0) / count)
+        if dashed and (y // 4 if steep else x // 2) % 2:
+            continue
         cells[y // 4, x // 2] |= _DOTS[y % 4, x % 2]
         owner[y // 4, x // 2] = number
 

@@ -5,6 +5,7 @@ A role is one or more words separated by spaces (`"stale bold"`); the theme give
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
@@ -112,45 +113,99 @@ def ends(start: Line, end: Line, room: int) -> Line:
     return [*fit(start, max(0, room - width(end) - 1)), Span(" "), *end] if room > width(end) else fit(start, room)
 
 
+_TOKEN = re.compile(r"\n| +|[^\n ]+")
+_NEVER_FIRST = frozenset("，。、；：？！）】》」』”’…—·～%‰℃,.;:?!)]}")
+_NEVER_LAST = frozenset("（【《「『“‘([{")
+
+
 def wrap(line: Iterable[Span], room: int) -> list[Line]:
-    """A line broken between words into lines of at most `room` columns."""
+    """A line broken into lines of at most `room` columns: at spaces, and between Chinese characters.
+
+    What stands together stays together, whatever roles its pieces have; punctuation keeps to its side.
+    """
     room = max(1, room)
     lines: list[Line] = [[]]
-    used = 0
-    for span in line:
-        for number, paragraph in enumerate(span.text.split("\n")):
-            if number:
-                lines.append([])
-                used = 0
-            for piece in _words(paragraph):
-                size = cells(piece)
-                if used + cells(piece.rstrip(" ")) > room and used:
-                    lines.append([])
-                    used = 0
-                    piece = piece.lstrip(" ")
-                    size = cells(piece)
-                while size > room:
-                    head = piece[:room] if piece.isascii() else cut(piece, room + 1)[:-1] or piece[:1]
-                    lines[-1].append(Span(head, span.role))
-                    lines.append([])
-                    piece = piece[len(head) :]
-                    size = cells(piece)
-                if piece:
-                    lines[-1].append(Span(piece, span.role))
+    used, continued = 0, False
+    for piece in _pieces(line):
+        size = width(piece)
+        if piece[0].text == "\n":
+            lines.append([])
+            used, continued = 0, False
+            continue
+        if piece[0].text.isspace():
+            if used or not continued:
                 used += size
-    return lines
+                lines[-1] += piece if used <= room else []
+            continue
+        if used and used + size > room:
+            lines.append([])
+            used, continued = 0, True
+        while size > room:
+            head, piece = _broken(piece, room)
+            lines[-1] += head
+            lines.append([])
+            size, continued = width(piece), True
+        lines[-1] += piece
+        used += size
+    return [_stripped(done) for done in lines]
 
 
-def _words(text: str) -> list[str]:
-    """Words, each with the spaces that follow it."""
-    words: list[str] = []
-    start = 0
-    while start < len(text):
-        place = text.find(" ", start)
-        if place < 0:
-            place = len(text)
-        while place < len(text) and text[place] == " ":
-            place += 1
-        words.append(text[start:place])
-        start = place
-    return words
+def _pieces(line: Iterable[Span]) -> list[Line]:
+    """What may not be broken: words, single Chinese characters with their punctuation, runs of spaces, line ends."""
+    pieces: list[Line] = []
+    last = " "
+    for span in line:
+        for match in _TOKEN.finditer(span.text):
+            text = match[0]
+            if text[0] in "\n ":
+                pieces.append([Span(text, span.role)])
+            else:
+                for part in [text] if text.isascii() else _characters(text):
+                    if pieces and _stay_together(last, part[0]):
+                        pieces[-1].append(Span(part, span.role))
+                    else:
+                        pieces.append([Span(part, span.role)])
+                    last = part[-1]
+            last = text[-1]
+    return pieces
+
+
+def _characters(text: str) -> list[str]:
+    """A text cut wherever a line may be broken within it."""
+    found = [text[0]]
+    for character in text[1:]:
+        if _stay_together(found[-1][-1], character):
+            found[-1] += character
+        else:
+            found.append(character)
+    return found
+
+
+def _stay_together(before: str, after: str) -> bool:
+    if before in "\n ":
+        return False
+    if after in _NEVER_FIRST or before in _NEVER_LAST:
+        return True
+    return _wide(before) != 2 and _wide(after) != 2
+
+
+def _broken(piece: Line, room: int) -> tuple[Line, Line]:
+    """What fits of a piece longer than a line, and the rest."""
+    head: Line = []
+    for number, span in enumerate(piece):
+        size = cells(span.text)
+        if size > room:
+            taken = span.text[:room] if span.text.isascii() else cut(span.text, room + 1)[:-1]
+            if not taken and not head:
+                taken = span.text[:1]
+            return [*head, Span(taken, span.role)], [Span(span.text[len(taken) :], span.role), *piece[number + 1 :]]
+        head.append(span)
+        room -= size
+    return head, []
+
+
+def _stripped(line: Line) -> Line:
+    """Without the spaces at its end."""
+    while line and not line[-1].text.rstrip(" "):
+        line = line[:-1]
+    return [*line[:-1], Span(line[-1].text.rstrip(" "), line[-1].role)] if line else line

@@ -8,7 +8,9 @@ from optrace.tui.core.spans import Line, Span, cells, fit
 from optrace.tui.messages import Act
 from optrace.tui.widgets.lines import Lines
 
-KEYS = (
+Keys = tuple[tuple[str, str, str], ...]
+"""For each: the key as it is written, what it does, and the action."""
+KEYS: Keys = (
     ("← →", "event", "event(1)"),
     ("[ ]", "iteration", "iteration(1)"),
     ("n N", "finding", "finding(True)"),
@@ -30,8 +32,10 @@ class KeyBar(Lines):
 
     DEFAULT_CSS = "KeyBar { height: 1; background: $panel; }"
 
-    def __init__(self) -> None:
+    def __init__(self, keys: Keys = KEYS, least: tuple[str, ...] = _LEAST) -> None:
+        """`least` has the keys' words by weight: on a narrow screen, those at its end go first."""
         super().__init__(id="keys")
+        self.keys, self.least = keys, least
         self.note: Line = []
         self._spots: list[tuple[int, int, str]] = []
 
@@ -47,10 +51,10 @@ class KeyBar(Lines):
         self._spots = []
         if self.note:
             return fit([Span(" "), *self.note], width)
-        keys = list(KEYS)
+        keys = list(self.keys)
         if self._width(keys) > width:
             keys = [(key, _SHORT.get(word, word), action) for key, word, action in keys]
-        for word in reversed(_LEAST):
+        for word in reversed(self.least):
             if self._width(keys) <= width:
                 break
             keys = [entry for entry in keys if entry[1] != word]

@@ -1,0 +1,93 @@
+"""What the apps share: colours, terminals that can show little, reports from threads, commands by name."""
+
+from __future__ import annotations
+
+import locale
+import os
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.message import Message
+from textual.message_pump import MessagePump
+from textual.screen import Screen
+
+from optrace.tui.screens.main import MainScreen
+from optrace.tui.theme import DARK, LIGHT
+from optrace.tui.widgets.lines import Lines
+
+
+class _Later(Message):
+    """Something for the screen's thread to do."""
+
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        super().__init__()
+        self.work, self.arguments = work, arguments
+
+
+class BaseApp(App[None]):
+    """An app that draws with `Lines`."""
+
+    TITLE = "optrace"
+    ENABLE_COMMAND_PALETTE = True
+    CSS = """
+    .-poor SourcePane, .-poor TablePane, .-poor StoryPane, .-poor InspectorPane { border: ascii $border; }
+    .-poor Listing > Vertical, .-poor Prompt > Vertical { border: ascii $primary; }
+    .-poor Lines { scrollbar-size: 0 0; }
+    """
+
+    def __init__(self, *, ascii_only: bool | None = None, light: bool | None = None) -> None:
+        # Without colour, Textual's greys would still be colours.
+        super().__init__(ansi_color="NO_COLOR" in os.environ)
+        self.ascii_only = _poor() if ascii_only is None else ascii_only
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        light = _light_background() if light is None else light
+        self.theme = "optrace-light" if light else "optrace-dark"
+        self.set_class(self.ascii_only, "-poor")
+
+    def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
+        """Have the screen's thread do something, without waiting for it, unless what it is a method of has gone."""
+        self.post_message(_Later(work, arguments))
+
+    def on__later(self, message: _Later) -> None:
+        owner = getattr(message.work, "__self__", None)
+        if not isinstance(owner, MessagePump) or owner.is_attached:
+            message.work(*message.arguments)
+
+    def watch_theme(self, name: str) -> None:
+        self.call_after_refresh(self._repaint)
+
+    def _repaint(self) -> None:
+        for screen in self.screen_stack:
+            for pane in screen.query(Lines):
+                pane.repaint()
+
+    def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
+        """Every key's action by its name."""
+        if not isinstance(screen, MainScreen):
+            return
+        for binding in screen.BINDINGS:
+            assert isinstance(binding, Binding)
+            shown = binding.key.split(",")[0].replace("left_square_bracket", "[").replace("right_square_bracket", "]")
+
+            async def act(action: str = binding.action) -> None:
+                await screen.run_action(action)
+
+            yield SystemCommand(binding.description, f"key {shown}", act)
+
+
+def _poor() -> bool:
+    """Whether the terminal can show little more than ASCII."""
+    encoding = (getattr(sys.stdout, "encoding", None) or locale.getpreferredencoding(False) or "").lower()
+    return (
+        "utf" not in encoding or os.environ.get("TERM") in ("linux", "dumb", "vt100") or "OPTRACE_ASCII" in os.environ
+    )
+
+
+def _light_background() -> bool:
+    """What the terminal says of its background in COLORFGBG, where it says anything: `0;15` is dark on light."""
+    last = os.environ.get("COLORFGBG", "").rsplit(";", 1)[-1]
+    return last in ("7", "15")
