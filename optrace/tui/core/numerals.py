@@ -57,7 +57,7 @@ def element(value: Any, digits: int = 5) -> str:
     if isinstance(value, complex) or getattr(getattr(value, "dtype", None), "kind", "") == "c":
         imaginary = float(value.imag)
         return f"{short(value.real, digits)}{'−' if imaginary < 0 else '+'}{short(abs(imaginary), digits)}i"
-    if isinstance(value, (bool, int)) or getattr(getattr(value, "dtype", None), "kind", "") in "iub":
+    if isinstance(value, (bool, int)) or getattr(getattr(value, "dtype", None), "kind", "f") in "iub":
         return str(int(value)).replace("-", "−")
     return short(float(value), digits)
 
