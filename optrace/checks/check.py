@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from optrace.checks.causes import resolve
 from optrace.checks.finding import SEVERITIES, Finding
+from optrace.checks.merge import merged
 from optrace.checks.registry import codes, rules
 from optrace.checks.run import Run
 from optrace.checks.silence import from_pyproject, silenced_on_line
@@ -26,6 +27,9 @@ def check(
     `select` keeps only these rules, `ignore` leaves rules out; both take codes (`OT101`), the
     beginnings of codes (`OT1`) or names, and raise `LookupFailed` for unknown ones. Left out are
     also rules that the nearest pyproject.toml ignores and lines with an `# optrace: ignore` comment.
+
+    Of several processes that ran together all are checked, each by itself and against the others; what
+    is found in more than one is one finding.
     """
     wanted = None if select is None else codes(select)
     unwanted = codes(from_pyproject()) | codes(ignore or ())
@@ -34,14 +38,17 @@ def check(
 
         with load(trace) as opened:
             return check(opened, select, ignore)
-    found = [
-        finding
-        for finding in resolve(_run(trace))
-        if (wanted is None or finding.code in wanted)
-        and finding.code not in unwanted
-        and not silenced_on_line(finding, trace.sources)
-    ]
-    return sorted(found, key=_rank)
+    found = {
+        name: [
+            finding
+            for finding in resolve(_run(member))
+            if (wanted is None or finding.code in wanted)
+            and finding.code not in unwanted
+            and not silenced_on_line(finding, member.sources)
+        ]
+        for name, member in trace.processes.items()
+    }
+    return sorted(merged(found), key=_rank)
 
 
 def _run(trace: Trace) -> list[Finding]:

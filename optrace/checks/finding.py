@@ -37,6 +37,9 @@ class Finding:
     """Ids of the optimizers it is about. With `parameters` and `span`, how causes find consequences."""
     span: tuple[int, int] = (0, 0)
     """Numbers of the first and the last event that show it."""
+    processes: tuple[str, ...] = ()
+    """Which processes it was found in, or is about, where several were recorded together; position, span and
+    evidence are then the first one's."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.file else ""
@@ -62,4 +65,5 @@ class Finding:
             "parameters": list(self.parameters),
             "evidence": dict(self.evidence),
             "caused_by": self.caused_by,
+            "processes": list(self.processes),
         }

@@ -134,6 +134,7 @@ class Run:
         parameters: Iterable[int] = (),
         optimizers: Iterable[int] = (),
         evidence: Mapping[str, Any] | None = None,
+        processes: Iterable[str] = (),
     ) -> Finding:
         """A finding of a rule. `seq` is the first event that shows it, `last` the last; the line is that of
         `site`, or of the first event."""
@@ -156,6 +157,7 @@ class Run:
             evidence={key: _plain(value) for key, value in (evidence or {}).items()},
             optimizers=tuple(sorted({int(o) for o in optimizers})),
             span=(first, int(last) if last is not None else first),
+            processes=tuple(processes),
         )
 
 

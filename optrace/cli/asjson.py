@@ -10,8 +10,11 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
+from optrace.trace.processes import MAIN
+
 if TYPE_CHECKING:
     from optrace.trace.model import Event, Site
+    from optrace.trace.reader import Trace
 
 
 def dumps(value: Any, indent: int | None = None) -> str:
@@ -34,6 +37,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return plain(value.item()) if hasattr(value, "item") else str(value)
+
+
+def process_object(trace: Trace) -> dict[str, Any]:
+    """`process`, where the trace is one of several that were recorded together."""
+    return {} if trace.process == MAIN else {"process": trace.process}
 
 
 def event_object(event: Event) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared_folder, tell_unreadable
 from optrace.cli.text import printable
 
 NEVER = "never"
@@ -18,8 +18,9 @@ class Check(Command):
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 the check could not
     be made. --json prints one object: {"trace": …, "findings": [{"code", "name",
     "severity", "message", "fix", "file", "line", "function", "position", "count",
-    "parameters", "evidence", "caused_by"}, …]}; NaN and infinities in the evidence
-    are the strings "NaN", "Infinity" and "-Infinity".
+    "parameters", "evidence", "caused_by", "processes"}, …]}; NaN and infinities in
+    the evidence are the strings "NaN", "Infinity" and "-Infinity". Of several
+    processes that ran together each is checked, and they are compared.
 
     CODES are codes, beginnings of codes or names: OT101,OT4,missing-zero-grad.
     `optrace rules` lists them. A comment `# optrace: ignore[OT101]` on a line of
@@ -41,18 +42,21 @@ class Check(Command):
         from optrace.checks.finding import SEVERITIES
 
         with open_trace(arguments.trace) as trace:
+            place = shared_folder(trace)
+            tell_unreadable(trace)
             found = check(trace, select=split_codes(arguments.select), ignore=split_codes(arguments.ignore))
             if arguments.json:
                 from optrace.cli.asjson import dumps
 
-                print(dumps({"trace": str(trace.path), "findings": [finding.to_dict() for finding in found]}, indent=2))
+                print(dumps({"trace": place, "findings": [finding.to_dict() for finding in found]}, indent=2))
             else:
                 from optrace.cli.findings import finding_lines, tally
                 from optrace.cli.timeline import screen_width
 
                 for line in finding_lines(found, trace.sources, trace.meta.get("cwd"), screen_width()):
                     print(line)
-                print(f"{'' if not found else chr(10)}{printable(trace.path)}: {tally(found)}")
+                among = f" in {len(trace.processes)} processes" if len(trace.processes) > 1 else ""
+                print(f"{'' if not found else chr(10)}{printable(place)}: {tally(found)}{among}")
         counted = SEVERITIES[: FAIL_ON.index(arguments.fail_on) + 1] if arguments.fail_on != NEVER else ()
         return ExitCode.FINDINGS if any(finding.severity in counted for finding in found) else ExitCode.SUCCESS
 

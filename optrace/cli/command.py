@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from enum import IntEnum
 from typing import TYPE_CHECKING
+
+from optrace.cli.text import printable, tell
+from optrace.errors import LookupFailed
+from optrace.trace.processes import MAIN
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -51,3 +56,37 @@ def open_trace(path: str) -> Trace:
     from optrace.trace.reader import load
 
     return load(path)
+
+
+def for_each_process(trace: Trace, action: Callable[[Trace], None], headings: bool = True) -> None:
+    """Do it with the trace of every process, under its name where there are several.
+
+    Raises `LookupFailed` where none of them has what was asked for.
+    """
+    if len(trace.processes) == 1:
+        action(trace)
+        return
+    failed: list[LookupFailed] = []
+    for place, (name, member) in enumerate(trace.processes.items()):
+        if headings:
+            print(f"{chr(10) if place else ''}{printable(name)}")
+        try:
+            action(member)
+        except LookupFailed as error:
+            failed.append(error)
+            if headings:
+                print(f"  {printable(error)}")
+    if len(failed) == len(trace.processes):
+        raise failed[0]
+
+
+def tell_unreadable(trace: Trace) -> None:
+    """Say on stderr which processes left nothing that can be read."""
+    for name, why in trace.unreadable.items():
+        tell(f"{printable(name)} is left out: {printable(why)}")
+
+
+def shared_folder(trace: Trace) -> str:
+    """The trace's folder; of several processes the one that they share."""
+    several = len(trace.processes) > 1 and trace.process != MAIN
+    return str(trace.path.parent if several else trace.path)

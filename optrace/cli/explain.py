@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.command import Command, ExitCode, add_trace, for_each_process, open_trace
 from optrace.cli.text import printable
 from optrace.errors import LookupFailed, OptraceError
 
@@ -42,24 +42,28 @@ class Explain(Command):
         from optrace.arithmetic import explain
         from optrace.arithmetic.render import render, render_origins
         from optrace.arithmetic.steps import step_event
-        from optrace.cli.asjson import dumps
+        from optrace.cli.asjson import dumps, process_object
 
         if arguments.steps < 0:
             raise OptraceError(f"--steps {arguments.steps}: write how many past steps to list, 0 for none")
         element = _element(arguments.element)
-        with open_trace(arguments.trace) as trace:
+
+        def one(trace: Trace) -> None:
             event = step_event(trace, arguments.position)
             parameter = _parameter(trace, arguments.param, event)
             found = explain(trace, event, parameter, element)
             origins = _origins(trace, event, parameter, found.element, arguments.steps)
             if arguments.json:
-                print(dumps(_object(found, str(event.position), origins)))
-                return ExitCode.SUCCESS
+                print(dumps({**process_object(trace), **_object(found, str(event.position), origins)}))
+                return
             text = render(found, str(event.position))
             if origins is not None:
                 text += "\n\n" + render_origins(origins)
             for line in text.split("\n"):
                 print(printable(line))
+
+        with open_trace(arguments.trace) as trace:
+            for_each_process(trace, one, headings=not arguments.json)
         return ExitCode.SUCCESS
 
 

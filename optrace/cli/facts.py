@@ -73,12 +73,18 @@ def _zero_grad(trace: Trace, event: Event) -> list[str]:
 def _backward(trace: Trace, event: Event) -> list[str]:
     parts = [f"loss {number(event.loss)}"] if event.loss is not None else []
     norm = gradient_norm(trace, event)
-    parts.append(f"grad norm {number(norm)}" if norm is not None else "")
+    parts.append(f"grad norm {number(norm)}{_of_shards(trace, event)}" if norm is not None else "")
     if "scale" in event.detail:
         parts.append(f"scaled by {number(event.detail['scale'])}")
     if not any(c.op is Op.DEPOSIT for c in trace.effect(event)):
         parts.append("no gradient reached a parameter")
     return [part for part in parts if part]
+
+
+def _of_shards(trace: Trace, event: Event) -> str:
+    """Says so where a norm is over shards: over the whole gradient only all processes together could tell."""
+    placements = [trace.parameters.by_id(change.parameter).placement for change in final_changes(trace, event)]
+    return " of the shards here" if any(place is not None and place.kind == "shard" for place in placements) else ""
 
 
 def _step(trace: Trace, event: Event) -> list[str]:
@@ -91,7 +97,8 @@ def _clip(trace: Trace, event: Event) -> list[str]:
     detail = event.detail
     limit = detail.get("max_norm", detail.get("clip_value"))
     name = "max norm" if "max_norm" in detail else "max value"
-    parts = [_from_to("norm", detail.get("norm_before"), detail.get("norm_after"))]
+    before, after = detail.get("norm_before"), detail.get("norm_after")
+    parts = [] if before is None else [_from_to("norm", before, before if after is None else after)]
     return [*parts, f"{name} {number(limit)}"] if limit is not None else parts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from optrace.cli.text import count, printable, short_path, source_line, wrapped
@@ -37,6 +37,8 @@ def _finding(finding: Finding, sources: Mapping[str, str], folder: str | None, w
         if finding.function is not None:
             place += f" in {printable(finding.function)}"
     lines = [f"{finding.severity} {finding.code} {finding.name}"]
+    if finding.processes:
+        lines[0] += f" in {processes(finding.processes)}"
     facts = [place] if place else []
     if finding.position is not None:
         often = f", {finding.count:,} times"
@@ -52,6 +54,15 @@ def _finding(finding: Finding, sources: Mapping[str, str], folder: str | None, w
     if finding.caused_by is not None:
         lines += _wrapped(f"Follows from {finding.caused_by}.", width)
     return lines
+
+
+def processes(names: Sequence[str]) -> str:
+    """`rank 0`, `rank 0 and rank 3`, `rank 0 to rank 3`."""
+    shown = [name.replace("-", " ") for name in names]
+    numbers = [int(name.removeprefix("rank-")) for name in names if name.removeprefix("rank-").isdecimal()]
+    if len(names) > 2 and len(numbers) == len(names) and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{shown[0]} to {shown[-1]}"
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _source(finding: Finding, sources: Mapping[str, str]) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import shlex
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared_folder, tell_unreadable
 from optrace.cli.text import clipped_left, count, printable, shape, short_path, table, wrapped
 
 if TYPE_CHECKING:
-    from optrace.trace.model import Optimizer, ParamGroup
+    from optrace.trace.model import Optimizer, Parameter, ParamGroup
     from optrace.trace.reader import Trace
 
 
@@ -31,14 +32,15 @@ class Info(Command):
 
     def run(self, arguments: argparse.Namespace) -> int:
         with open_trace(arguments.trace) as trace:
+            tell_unreadable(trace)
             if arguments.json:
                 from optrace.cli.asjson import dumps
 
-                print(dumps(info_object(trace), indent=2))
+                print(dumps(info_object(trace) | _processes_object(trace), indent=2))
             else:
                 from optrace.cli.timeline import screen_width
 
-                for line in _lines(trace, screen_width()):
+                for line in [*_lines(trace, screen_width()), *_process_lines(trace)]:
                     print(line)
         return ExitCode.SUCCESS
 
@@ -81,6 +83,7 @@ def info_object(trace: Trace) -> dict[str, Any]:
                 "dtype": parameter.dtype,
                 "device": parameter.device,
                 "requires_grad": parameter.requires_grad,
+                "placement": None if parameter.placement is None else asdict(parameter.placement),
             }
             for parameter in trace.parameters.values()
         ],
@@ -122,10 +125,51 @@ def _lines(trace: Trace, width: int) -> list[str]:
     total = sum(parameter.numel for parameter in trace.parameters.values())
     lines += ["", f"{count(len(trace.parameters), 'parameter')}, {count(total, 'element')}"]
     rows = [
-        [clipped_left(printable(p.name), 40), shape(p.shape), p.dtype, p.device, "" if p.requires_grad else "frozen"]
+        [
+            clipped_left(printable(p.name), 40),
+            _shape(p),
+            p.dtype,
+            p.device,
+            "" if p.requires_grad else "frozen",
+            printable(p.placement) if p.placement is not None else "",
+        ]
         for p in trace.parameters.values()
     ]
     return [*lines, *table(rows, indent="  ")]
+
+
+def _process_lines(trace: Trace) -> list[str]:
+    """The processes that ran together, where there are several."""
+    from optrace.recording.size import format_size
+
+    if len(trace.processes) == 1:
+        return []
+    rows = [
+        [
+            printable(name),
+            f"{len(member.events):,} events",
+            f"{len(member.iterations):,} iterations",
+            format_size(member.size()),
+            _state(member),
+        ]
+        for name, member in trace.processes.items()
+    ]
+    title = f"{len(rows)} processes in {printable(shared_folder(trace))}; above is {trace.process}"
+    return ["", title, *table(rows, right=(1, 2, 3), indent="  ")]
+
+
+def _processes_object(trace: Trace) -> dict[str, Any]:
+    if len(trace.processes) == 1:
+        return {}
+    return {"processes": {name: info_object(member) for name, member in trace.processes.items()}}
+
+
+def _shape(parameter: Parameter) -> str:
+    """`[5, 4]`; of a shard, the part that is here and the whole it is of."""
+    placement = parameter.placement
+    if placement is None or placement.kind != "shard":
+        return shape(parameter.shape)
+    return f"{shape(parameter.shape)} of {shape(placement.shape)}"
 
 
 def _kinds(trace: Trace) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.command import Command, ExitCode, add_trace, for_each_process, open_trace
 from optrace.cli.text import count, number, printable, short_path, table, wrapped
 from optrace.errors import LookupFailed
 
@@ -39,8 +39,9 @@ class Ledger(Command):
         from optrace.cli.timeline import screen_width
 
         element = parse_element(arguments.element)
-        with open_trace(arguments.trace) as trace:
-            width = screen_width()
+        width = screen_width()
+
+        def one(trace: Trace) -> None:
             seq = trace.seq(arguments.position)
             chosen = trace.parameters.values() if arguments.param is None else [trace.parameter(arguments.param)]
             if element is not None and arguments.param is None and len(trace.parameters) != 1:
@@ -55,7 +56,10 @@ class Ledger(Command):
                 lines += wrapped(line, width, "  ")
                 if arguments.param is not None:
                     lines += _fates(trace, account)
-        print("\n".join(lines))
+            print("\n".join(lines))
+
+        with open_trace(arguments.trace) as trace:
+            for_each_process(trace, one)
         return ExitCode.SUCCESS
 
 

@@ -58,8 +58,8 @@ class Run(Command):
 
     def _prepare(self, arguments: argparse.Namespace, prepared: list[Launch]) -> int:
         from optrace.recording.launch import Launch
+        from optrace.recording.places import check_claim, place_of_rank
         from optrace.recording.program import Code, Module, Program, program
-        from optrace.recording.session import check_claim
 
         budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
         rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's
@@ -75,7 +75,7 @@ class Run(Command):
         else:
             raise OptraceError("nothing to run; name a script, or -m a module, or -c code; see optrace run --help")
         path = Path(arguments.output or f"{chosen.name}.optrace")
-        check_claim(path, arguments.force)
+        check_claim(path, arguments.force, place_of_rank())
         ignored = split_codes(arguments.ignore) or []
         if ignored:
             from optrace.checks.registry import codes
@@ -96,7 +96,7 @@ def _tell_outcome(outcome: Outcome, quiet: bool, ignored: list[str]) -> None:
             sys.stdout.flush()
         if not outcome.started:
             tell("nothing was recorded: the script never imported torch")
-        elif not quiet and outcome.place.is_dir():
+        elif not quiet and outcome.last and outcome.place.is_dir():
             with open_trace(str(outcome.place)) as trace:
                 _summarise(trace, outcome)
                 _tell_findings(trace, outcome, ignored)
@@ -107,11 +107,13 @@ def _tell_outcome(outcome: Outcome, quiet: bool, ignored: list[str]) -> None:
 
 
 def _summarise(trace: Trace, outcome: Outcome) -> None:
+    members = trace.processes.values()
     facts = [
-        count(len(trace.events), "event"),
-        count(len(trace.iterations), "iteration"),
-        count(len(trace.parameters), "parameter"),
-        format_size(trace.size()),
+        count(sum(len(member.events) for member in members), "event"),
+        count(max(len(member.iterations) for member in members), "iteration"),
+        count(max(len(member.parameters) for member in members), "parameter"),
+        format_size(sum(member.size() for member in members)),
+        *([f"{len(members)} processes"] if len(members) > 1 else []),
     ]
     path = printable(shlex.quote(str(outcome.path)))
     tell(f"{', '.join(facts)} in {printable(outcome.path)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.command import Command, ExitCode, add_trace, for_each_process, open_trace, tell_unreadable
 from optrace.cli.text import count, printable
 from optrace.errors import LookupFailed, OptraceError
 
@@ -28,7 +28,7 @@ class Show(Command):
     A value is `param`, `grad`, or an entry of the optimizer's state. With --json
     the timeline is one object a line, anything else one object; NaN and infinities
     are the strings "NaN", "Infinity" and "-Infinity", and null means there was no
-    value.
+    value. Of several processes that ran together each is shown; T/rank-0 is one.
     """
 
     name = "show"
@@ -46,17 +46,21 @@ class Show(Command):
 
     def run(self, arguments: argparse.Namespace) -> int:
         with open_trace(arguments.trace) as trace:
-            position: str | None = arguments.position
-            if arguments.param is not None or arguments.value is not None:
-                self._value(trace, arguments)
-            elif position is not None and ":" in position:
-                self._event(trace, arguments)
-            else:
-                self._timeline(trace, arguments)
+            tell_unreadable(trace)
+            for_each_process(trace, lambda member: self._show(member, arguments), headings=not arguments.json)
         return ExitCode.SUCCESS
 
+    def _show(self, trace: Trace, arguments: argparse.Namespace) -> None:
+        position: str | None = arguments.position
+        if arguments.param is not None or arguments.value is not None:
+            self._value(trace, arguments)
+        elif position is not None and ":" in position:
+            self._event(trace, arguments)
+        else:
+            self._timeline(trace, arguments)
+
     def _timeline(self, trace: Trace, arguments: argparse.Namespace) -> None:
-        from optrace.cli.asjson import dumps, event_object
+        from optrace.cli.asjson import dumps, event_object, process_object
         from optrace.cli.timeline import SHOWN, screen_width, timeline
 
         if not trace.events and arguments.position is None and arguments.first is None and arguments.last is None:
@@ -70,7 +74,7 @@ class Show(Command):
         if arguments.json:
             stop = last if not limit else min(last, first + limit)
             for event in trace.events[first:stop]:
-                print(dumps(event_object(event)))
+                print(dumps({**process_object(trace), **event_object(event)}))
             return
         if arguments.position is None:
             print(f"{printable(trace.path)}: {count(len(trace.events), 'event')} in {_iterations(trace)}")
@@ -80,19 +84,19 @@ class Show(Command):
             print(line)
 
     def _event(self, trace: Trace, arguments: argparse.Namespace) -> None:
-        from optrace.cli.asjson import dumps
+        from optrace.cli.asjson import dumps, process_object
         from optrace.cli.eventview import event_lines, whole_event_object
         from optrace.cli.timeline import screen_width
 
         event = trace.event(arguments.position)
         if arguments.json:
-            print(dumps(whole_event_object(trace, event)))
+            print(dumps({**process_object(trace), **whole_event_object(trace, event)}))
             return
         for line in event_lines(trace, event, screen_width()):
             print(line)
 
     def _value(self, trace: Trace, arguments: argparse.Namespace) -> None:
-        from optrace.cli.asjson import dumps
+        from optrace.cli.asjson import dumps, process_object
         from optrace.cli.timeline import screen_width
         from optrace.cli.valueview import parameter_lines, parameter_object, value_lines, value_object
 
@@ -104,7 +108,7 @@ class Show(Command):
                 if arguments.value is None
                 else value_object(trace, parameter, arguments.value, seq)
             )
-            print(dumps(found))
+            print(dumps({**process_object(trace), **found}))
             return
         lines = (
             parameter_lines(trace, parameter, seq)

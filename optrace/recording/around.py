@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from optrace.recording.calls import made_at
 from optrace.recording.patches import Patches, subclasses
+from optrace.recording.placements import is_spread, whole_number
 from optrace.recording.recorder import Recorder, Scope
 from optrace.recording.registry import plain
 from optrace.recording.unseen import unseen
@@ -145,11 +146,15 @@ class Around:
         def before(scope: Scope) -> None:
             known = [recorder.registry.of(t) for t in tensors if isinstance(t, torch.Tensor)]
             detail["parameters"] = [t.id for t in known if t is not None]
-            detail["norm_before"] = total_norm(tensors, norm_type)
+            if not any(map(is_spread, tensors)):
+                detail["norm_before"] = total_norm(tensors, norm_type)
             scope.detail = detail
 
         def after(scope: Scope, result: Any) -> tuple[list[Change], int]:
-            detail["norm_after"] = total_norm(tensors, norm_type)
+            if "norm_before" in detail:
+                detail["norm_after"] = total_norm(tensors, norm_type)
+            elif isinstance(result, torch.Tensor):  # over shards only all processes together can tell: they just have
+                detail["norm_before"] = _reading(whole_number(result))
             return self._gradients(scope, result)
 
         return self._call("clip", None, call, before, after)

@@ -147,7 +147,9 @@ class LoopCalls:
         try:
             with recorder.lock:
                 tracked = recorder.tracked()
-                changes = recorder.watch.gradients(tracked, deposit=True, deep=False, frame=recorder.frame)
+                # What other processes contributed may arrive without torch counting it: DDP writes into its buckets.
+                deep = recorder.registry.in_group
+                changes = recorder.watch.gradients(tracked, deposit=True, deep=deep, frame=recorder.frame)
                 recorder.end(scope, changes, failed=failed)
         except BaseException as error:
             recorder.fail(error)

@@ -30,13 +30,15 @@ class Outcome:
     path: Path
     """As it was asked for."""
     place: Path
-    """The same, absolute: the script may have changed its folder."""
+    """The same, absolute: the script may have changed its folder. Of processes that run together it is their folder."""
     folder: Path
     """Where the script was started."""
     started: bool
     """Whether torch was ever imported, and a trace begun."""
     failure: str | None
     events: int
+    last: bool
+    """Whether all that were started together have ended: somebody has to be the one who speaks."""
 
 
 class Launch:
@@ -92,12 +94,13 @@ class Launch:
         recording.stop()
         self._ended(
             Outcome(
-                path=self._path,
-                place=recording.path,
+                path=self._path.with_name(recording.shared.name),
+                place=recording.shared,
                 folder=self._folder,
                 started=self._started,
                 failure=recording.failure,
                 events=recording.events,
+                last=recording.last,
             )
         )
         if self._interrupted:

@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from optrace.recording.placements import whole_number
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sites import CallSites
 from optrace.recording.unseen import unseen
@@ -294,7 +295,7 @@ class Recorder:
             if isinstance(leaf, torch.Tensor) and leaf.is_leaf:
                 leaves[id(leaf)] = leaf
             todo += [following for following, _ in function.next_functions]
-        unknown = [leaf for leaf in leaves.values() if self.registry.of(leaf) is None]
+        unknown = self.registry.unknown(leaves.values())
         if unknown:
             self.registry.add_bare(unknown, frame, "leaf")  # or admit the models that own them
             self._notice(self.scopes()[:-1], -1, deep=True)
@@ -453,8 +454,8 @@ def scalar_loss(roots: list[torch.Tensor]) -> Any:
     if len(roots) != 1:
         values = [scalar_loss([root]) for root in roots]
         return sum(values) if values and all(type(v) is float for v in values) else None
-    (root,) = roots
-    if root.numel() != 1 or root.is_complex():
+    root = whole_number(roots[0])
+    if root is None or root.numel() != 1 or root.is_complex():
         return None
     if root.is_cpu:
         return float(root.detach())

@@ -20,6 +20,15 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from optrace.recording.capture import Slot
+from optrace.recording.placements import (
+    is_spread,
+    local_of,
+    of_dtensor,
+    plain_names,
+    process_group,
+    replicas,
+    shards_behind,
+)
 from optrace.recording.sites import CallSites
 from optrace.recording.variables import find_variables
 from optrace.trace.writer import TraceWriter
@@ -30,7 +39,7 @@ _IMMUTABLE = (float, int, bool, str, type(None))
 class Tracked:
     """One parameter being watched."""
 
-    __slots__ = ("grad", "id", "leaf", "name", "parameter", "ref", "seen", "state", "thread")
+    __slots__ = ("grad", "id", "leaf", "name", "parameter", "ref", "seen", "spread", "state", "thread")
 
     def __init__(self, number: int, name: str, tensor: torch.Tensor) -> None:
         self.id = number
@@ -42,6 +51,7 @@ class Tracked:
         self.state: dict[int, dict[str, Slot]] = {}  # by optimizer, then by name
         self.seen = False  # whether its gradient has been looked at
         self.thread = 0  # the thread that last trained it
+        self.spread = is_spread(tensor)  # only a part of it is in this process
 
 
 class TrackedOptimizer:
@@ -110,6 +120,8 @@ class Registry:
         self._found: set[int] = set()  # models and optimizers that were there before the recording
         self._held: list[weakref.ref[nn.Module]] = []  # of these, models that nothing ties to this run yet
         self._held_optimizers: list[weakref.ref[Optimizer]] = []
+        self._placed: dict[int, dict[str, Any]] = {}
+        self.in_group = False  # torch.distributed has brought several processes together
         self.next_event: Callable[[], int] = lambda: 0
 
     # Following
@@ -210,6 +222,7 @@ class Registry:
         for model in roots:
             self._describe(model, found)
         self._bind(roots)
+        self._place()
         optimizers += [o for o in (ref() for ref in self._held_optimizers) if o is not None]
         self._held_optimizers = []
         for optimizer in optimizers:
@@ -249,6 +262,14 @@ class Registry:
                 model = self._model(module)
                 self._describe(model, {})
                 self._bind([model])
+
+    def unknown(self, tensors: Iterable[torch.Tensor]) -> list[torch.Tensor]:
+        """Those of the tensors that are no parameter known here, nor stand in for one."""
+        found = [tensor for tensor in tensors if self.of(tensor) is None]
+        if found:
+            shards = shards_behind(m for m in (ref() for ref in list(self._modules.values())) if m is not None)
+            found = [tensor for tensor in found if id(tensor) not in shards]
+        return found
 
     def add_bare(self, tensors: Iterable[torch.Tensor], frame: FrameType | None, fallback: str) -> None:
         """Track leaf tensors that no module owns, by the caller's names for them."""
@@ -336,7 +357,9 @@ class Registry:
             module = model.ref()
             if module is None:
                 continue
-            for own_name, tensor in module.named_parameters(remove_duplicate=False):
+            shards = shards_behind(module.modules())
+            for own_name, whole in plain_names(module):
+                tensor = shards.get(id(whole), whole)
                 path = own_name.encode("utf-8", "replace").decode("utf-8")
                 if is_lazy(tensor):
                     self.dirty = True
@@ -373,14 +396,32 @@ class Registry:
             "INSERT INTO parameter VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             tracked.id,
             name,
-            ",".join(map(str, tensor.shape)),
+            ",".join(map(str, local_of(tensor).shape)),
             str(tensor.dtype).removeprefix("torch."),
             str(tensor.device),
             int(tensor.requires_grad),
             int(bare),
             self.next_event(),
         )
+        self._note_placement(tracked, of_dtensor(tensor))
         return tracked
+
+    def _place(self) -> None:
+        """Store which processes train together, and which parameters they should keep equal."""
+        group = None if self.in_group else process_group()
+        if group is not None:
+            self.in_group = True
+            self._writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", "process_group", json.dumps(group))
+        for tensor, placement in replicas(m for m in (ref() for ref in list(self._modules.values())) if m is not None):
+            tracked = self.of(tensor)
+            if tracked is not None:
+                self._note_placement(tracked, placement)
+
+    def _note_placement(self, tracked: Tracked, placement: dict[str, Any] | None) -> None:
+        if placement is not None and self._placed.get(tracked.id) != placement:
+            self._placed[tracked.id] = placement
+            text = json.dumps(placement)
+            self._writer.row("INSERT OR REPLACE INTO placement VALUES (?, ?)", tracked.id, text)
 
     _counted = 0
     _groups = 0

@@ -8,7 +8,6 @@ import functools
 import json
 import os
 import platform
-import shutil
 import socket
 import sqlite3
 import sys
@@ -19,8 +18,8 @@ from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from optrace.errors import RecordingError
+from optrace.recording.places import Place, claim, ended, place_of_rank
 from optrace.recording.size import DEFAULT_BUDGET, parse_size
-from optrace.trace.format import APPLICATION_ID, INDEX_FILE
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,6 +40,9 @@ class record:
         ...
         recording.stop()
 
+    Where several processes train together (torchrun), each records into a folder of its own in `path`:
+    `run.optrace/rank-0`, `rank-1`, …
+
     Every model and optimizer is seen, made before or after. `model` (a module, several, or a
     mapping of names to modules) and `optimizer` only add what torch's own registries cannot tell:
     which names to use. `budget` is how large the trace may grow (bytes, or "500MB").
@@ -60,10 +62,12 @@ class record:
         overwrite: bool = False,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
-        self.path = Path(path)
+        self.path = self._asked = Path(path)
         self.failure: str | None = None
         self.raised: str | None = None
         """The class of the exception that the recorded program was left by."""
+        self.last = True
+        """When it has ended: whether all processes that record together have."""
         self._models = model
         self._optimizers = optimizer
         self._budget = parse_size(budget)
@@ -74,6 +78,7 @@ class record:
         self._base: FrameType | None = None
         self._sources: dict[str, str] = {}
         self._pid = 0
+        self._place: Place | None = None  # among processes that run together
 
     # Ways to use it
 
@@ -106,7 +111,8 @@ class record:
             raise RecordingError(f"already recording into {holder.path}; {remedy}")
         if _current is self:
             raise RecordingError(f"already recording into {self.path}; it was started before")
-        claim(self.path, self._overwrite)
+        self._place = place_of_rank()
+        self.path = claim(self._asked, self._overwrite, self._place)
         _current = self
         self.failure = None
         self._pid = os.getpid()
@@ -158,6 +164,11 @@ class record:
     def active(self) -> bool:
         """Whether events are being recorded."""
         return self._recorder is not None and self._recorder.active
+
+    @property
+    def shared(self) -> Path:
+        """The folder that all processes that run together have their traces in; `path` where this one is alone."""
+        return self.path if self._place is None else self.path.parent
 
     def mark(self, detail: dict[str, Any], frame: FrameType) -> None:
         """Put one of the user's own marks on the timeline."""
@@ -224,6 +235,7 @@ class record:
             for key, value in ending.items():
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
         writer.stop()
+        self.last = self._place is None or ended(self.path.parent, self._place)
 
     def _writing_failed(self, error: BaseException) -> None:
         self.failure = reason(error)
@@ -241,40 +253,6 @@ class record:
 def current() -> record | None:
     """The recording in progress in this process."""
     return _current
-
-
-def claim(path: Path, overwrite: bool) -> None:
-    """Make way for a new trace. Never removes anything but a trace, and that only when told to."""
-    check_claim(path, overwrite)
-    if os.path.lexists(path):
-        try:
-            shutil.rmtree(path)
-        except OSError as error:
-            raise RecordingError(f"cannot replace {path}: {reason(error)}") from error
-
-
-def check_claim(path: Path, overwrite: bool) -> None:
-    """Whether a new trace may take the path; touches nothing. Raises `RecordingError` where it may not."""
-    if not os.path.lexists(path):
-        return
-    if not overwrite:
-        raise RecordingError(f"{path} exists; choose another name, or say -f (overwrite=True) to replace it")
-    if path.is_symlink() or not is_trace(path):
-        what = "not a trace but a link" if path.is_symlink() else "not a trace"
-        raise RecordingError(f"{path} is {what}, so it is not replaced; choose another name")
-
-
-def is_trace(path: Path) -> bool:
-    """Whether a folder carries a trace's mark."""
-    index = path / INDEX_FILE
-    if not index.is_file():
-        return False
-    try:
-        with open(index, "rb") as file:
-            header = file.read(100)
-    except OSError:
-        return False
-    return header[:15] == b"SQLite format 3" and int.from_bytes(header[68:72], "big") == APPLICATION_ID
 
 
 def reason(error: BaseException) -> str:

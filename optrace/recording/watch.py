@@ -14,6 +14,7 @@ import torch
 from torch.optim import Optimizer
 
 from optrace.recording.capture import SMALL, Form, Slot, Unreadable, digest, scalar
+from optrace.recording.placements import local_of
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sampling import SAMPLE, sample_indices, summary
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
@@ -142,7 +143,9 @@ class _Quick:
         self.tracked = tracked
         self.refs = [entry.ref for entry in tracked]
         slots = [entry.parameter for entry in tracked]
-        self.usable = all(slot.content is not None and slot.pointer != -1 for slot in slots)
+        self.usable = all(slot.content is not None and slot.pointer != -1 for slot in slots) and not any(
+            entry.spread for entry in tracked
+        )
         self.pointers = [slot.pointer for slot in slots]
         self._small = [slot for slot in slots if slot.small]
         self._large = [slot for slot in slots if not slot.small]
@@ -194,6 +197,8 @@ class Watch:
             tensor = entry.ref()
             if tensor is None:
                 continue
+            if entry.spread:
+                tensor = local_of(tensor)
             slot = entry.parameter
             pointer = slot.pointer
             try:
@@ -236,13 +241,15 @@ class Watch:
                     changes.append((slot, Op.CLEAR))
                 entry.seen = True
                 continue
+            if entry.spread:
+                gradient = local_of(gradient)
             try:
                 version = gradient._version
             except RuntimeError:  # an inference tensor has none
                 version = -1
             touched = version != slot.version or id(gradient) != slot.identity
             if not touched:
-                if not deep:
+                if not deep and not entry.spread:
                     continue
                 if slot.pointer != -1 and gradient.data_ptr() == slot.pointer and type(gradient) is torch.Tensor:
                     view = slot.view
@@ -357,7 +364,7 @@ def flatten(state: Any, prefix: str = "") -> dict[str, torch.Tensor]:
     for key, value in state.items():
         name = f"{prefix}{key}"
         if isinstance(value, torch.Tensor):
-            flat[name] = value
+            flat[name] = local_of(value)
         elif isinstance(value, dict):
             flat.update(flatten(value, f"{name}."))
         elif isinstance(value, (list, tuple)):

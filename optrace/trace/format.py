@@ -101,6 +101,7 @@ PRAGMA user_version = {FORMAT_VERSION};
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT);            -- value: JSON
 CREATE TABLE parameter (id INTEGER PRIMARY KEY, name TEXT, shape TEXT, dtype TEXT, device TEXT,
                         requires_grad INTEGER, bare INTEGER, first_event INTEGER);
+CREATE TABLE placement (parameter INTEGER PRIMARY KEY, value TEXT);            -- JSON: of what spreads over processes
 CREATE TABLE binding (id INTEGER PRIMARY KEY, parameter INTEGER, name TEXT, model INTEGER, event INTEGER);
 CREATE TABLE model (id INTEGER PRIMARY KEY, class TEXT, variable TEXT, event INTEGER, stack INTEGER);
 CREATE TABLE optimizer (id INTEGER PRIMARY KEY, name TEXT, class TEXT, variable TEXT, event INTEGER, stack INTEGER);

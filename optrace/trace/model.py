@@ -36,6 +36,28 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """How a parameter is spread over several processes."""
+
+    kind: str
+    """`shard`: each process holds a part of it. `replica`: each holds all of it, and they are to be equal."""
+    by: str
+    """Who sees to it: `DTensor` (FSDP2, tensor parallelism) or `DistributedDataParallel`."""
+    ranks: tuple[int, ...]
+    """Which processes."""
+    shape: tuple[int, ...]
+    """Of the whole parameter, where this is a shard; else ()."""
+    placements: tuple[str, ...]
+    """Along each dimension of the mesh: `Shard(0)`, `Replicate()`."""
+    mesh: tuple[int, ...]
+    """How many processes along each dimension of the mesh."""
+
+    def __str__(self) -> str:
+        among = f"{len(self.ranks)} processes"
+        return f"{self.kind} of {among}, {', '.join(self.placements)}" if self.placements else f"replica of {among}"
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """A tensor that is trained: a module's parameter or a bare tensor given to an optimizer.
 
@@ -53,6 +75,8 @@ class Parameter:
     first: int
     bare: bool = False
     """True where no module owns it."""
+    placement: Placement | None = None
+    """How it is spread over several processes. Of a shard, `shape` is that of the part recorded here."""
 
     @property
     def numel(self) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from optrace.errors import DamagedError
-from optrace.trace.model import Binding, Parameter
+from optrace.trace.model import Binding, Parameter, Placement
 
 
 class Parameters(Mapping[str, Parameter]):
@@ -17,7 +17,9 @@ class Parameters(Mapping[str, Parameter]):
         self._by_id: dict[int, Parameter] = {}
         self._aliases: dict[str, Parameter] = {}
 
-    def read(self, rows: Iterable[tuple[Any, ...]], bindings: Iterable[Binding]) -> None:
+    def read(
+        self, rows: Iterable[tuple[Any, ...]], bindings: Iterable[Binding], placements: Mapping[int, Placement]
+    ) -> None:
         names: dict[int, list[str]] = {}
         for binding in bindings:
             names.setdefault(binding.parameter, []).append(binding.name)
@@ -38,6 +40,7 @@ class Parameters(Mapping[str, Parameter]):
                     bool(requires_grad),
                     int(first),
                     bool(bare),
+                    placements.get(number),
                 )
                 self._by_name[parameter.name] = self._by_id[parameter.id] = parameter
                 for alias in all_names:

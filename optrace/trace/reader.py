@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from optrace.errors import DamagedError, LookupFailed, nearest
+from optrace.errors import DamagedError, LookupFailed, TraceError, nearest
 from optrace.trace.bytes import Events as EventBytes
 from optrace.trace.bytes import Tensors
 from optrace.trace.dtypes import decode, decode_sparse, densify, numpy_dtype
 from optrace.trace.events import Events, Iterations
-from optrace.trace.format import STATISTICS, Flag, Op, Storage
+from optrace.trace.format import INDEX_FILE, STATISTICS, Flag, Op, Storage
 from optrace.trace.model import Binding, Change, Event, Model, Optimizer, Parameter, ParamGroup
 from optrace.trace.parameters import Parameters
+from optrace.trace.processes import MAIN, is_name, members
 from optrace.trace.rows import MAX_ZEROS, Rows
 from optrace.trace.writes import Writes
 
@@ -45,8 +46,30 @@ class Sample(NamedTuple):
 
 
 def load(path: str | os.PathLike[str]) -> Trace:
-    """Open a trace. Works while it is still being written. Raises `TraceError`."""
-    return Trace(path)
+    """Open a trace. Works while it is still being written. Raises `TraceError`.
+
+    Of a folder that several processes recorded into it is the first one's trace; its `processes` are all of them.
+    """
+    folder = Path(path)
+    places = members(folder)
+    if not places:
+        return Trace(folder)
+    found: dict[str, Trace] = {}
+    unreadable: dict[str, str] = {}
+    for name, place in {MAIN: folder, **places}.items():
+        try:
+            found[name] = Trace(place)
+        except TraceError as error:
+            unreadable[name] = str(error)
+    if len(found) > 1 and MAIN in found and not found[MAIN].events:
+        found.pop(MAIN).close()  # it started the others and trained nothing
+    if not (folder / INDEX_FILE).exists():
+        unreadable.pop(MAIN, None)
+    if not found:
+        raise TraceError(next(iter(unreadable.values())))
+    first = next(iter(found.values()))
+    first.processes, first.unreadable = found, unreadable
+    return first
 
 
 class Trace(Rows):
@@ -56,6 +79,9 @@ class Trace(Rows):
     sequence of events, `iterations` groups them. `value` is any parameter, gradient or state entry
     at any position. A position is written `"3:1"` (iteration 3, its event 1), or is an event, a
     pair, or the number of an event counted from 0.
+
+    `processes` are the traces of all processes that ran together, this one's among them, by name:
+    `rank-0`, `rank-1`, … Of a run of one process it holds this trace alone.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -69,6 +95,10 @@ class Trace(Rows):
             self.models: list[Model] = []
             self.bindings: list[Binding] = []
             self.threads: dict[int, str] = {}
+            self.process = self.path.name if is_name(self.path.name) else MAIN
+            self.processes: Mapping[str, Trace] = {self.process: self}
+            self.unreadable: Mapping[str, str] = {}
+            """Processes whose traces cannot be read, and why."""
             self.events = Events(self)
             self.iterations = Iterations(self)
             self._writes = Writes(self)
@@ -91,6 +121,9 @@ class Trace(Rows):
         self._index.close()
         self._event_bytes.close()
         self._tensors.close()
+        for trace in self.processes.values():
+            if trace is not self:
+                trace.close()
 
     # What was recorded
 
@@ -161,7 +194,7 @@ class Trace(Rows):
                     "SELECT parameter, name, model, event FROM binding ORDER BY id"
                 )
             ]
-            self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings)
+            self.parameters.read(rows("SELECT * FROM parameter ORDER BY id"), self.bindings, self._read_placements())
             self.models = [
                 Model(int(i), str(cls), _text(variable), int(event), self._stack_site(stack))
                 for i, cls, variable, event, stack in rows("SELECT * FROM model ORDER BY id")

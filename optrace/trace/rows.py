@@ -10,7 +10,7 @@ from typing import Any
 from optrace.errors import DamagedError
 from optrace.trace.format import Op, Storage
 from optrace.trace.index import Index
-from optrace.trace.model import Change, Effect, Optimizer, ParamGroup, Site
+from optrace.trace.model import Change, Effect, Optimizer, ParamGroup, Placement, Site
 
 MAX_ZEROS = 1 << 40
 MAX_DIMENSIONS = 64  # NumPy's, and torch's
@@ -79,6 +79,17 @@ class Rows:
         except (TypeError, ValueError, RecursionError) as error:
             raise DamagedError(f"{self.path} is damaged: its description cannot be read") from error
 
+    def _read_placements(self) -> dict[int, Placement]:
+        if not self._index.rows("SELECT 1 FROM sqlite_master WHERE name = 'placement'"):
+            return {}  # recorded before there were placements
+        try:
+            return {
+                int(parameter): placement(json.loads(text))
+                for parameter, text in self._index.rows("SELECT parameter, value FROM placement")
+            }
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise DamagedError(f"{self.path} is damaged: its placements cannot be read") from error
+
     def _read_sites(self) -> None:
         rows = self._index.rows
         known = max(self._sites, default=-1)
@@ -132,6 +143,18 @@ class Rows:
             self._effects[number] = Effect(int(number), _changes(entries))
             found.append(int(number))
         return found
+
+
+def placement(value: dict[str, Any]) -> Placement:
+    """A placement from its JSON."""
+    return Placement(
+        kind=str(value["kind"]),
+        by=str(value["by"]),
+        ranks=tuple(int(rank) for rank in value["ranks"]),
+        shape=tuple(int(length) for length in value.get("shape", ())),
+        placements=tuple(str(place) for place in value.get("placements", ())),
+        mesh=tuple(int(length) for length in value.get("mesh", ())),
+    )
 
 
 def _changes(entries: str) -> tuple[Change, ...]:

@@ -49,7 +49,7 @@ def test_findings_programs_read(forgotten: Path) -> None:
     (finding,) = found["findings"]
     assert set(finding) == {
         "code", "name", "severity", "message", "fix", "file", "line", "function", "position", "count",
-        "parameters", "evidence", "caused_by",
+        "parameters", "evidence", "caused_by", "processes",
     }  # fmt: skip
     assert finding["code"] == "OT101"
     assert finding["position"] == "1:1"

@@ -325,7 +325,8 @@ class Story:
         before, after = event.detail.get("norm_before"), event.detail.get("norm_after")
         head = Span(str(event.detail.get("function", "clipping")), "event-other bold")
         if not summary.rescaled:
-            text = f" left the gradients as they were: their norm {_number(before)} is within the limit."
+            known = "" if before is None else f": their norm {_number(before)} is within the limit"
+            text = f" left the gradients as they were{known}."
             return [[head, Span(text)]]
         line = [head, Span(" shrank the gradient of "), Span(self._named(summary.rescaled), "bold")]
         if before is not None and after is not None:
