@@ -15,6 +15,7 @@ from torch.optim import optimizer as _optimizer
 from optrace.recording.capture import Slot
 from optrace.recording.patches import Patches, subclasses
 from optrace.recording.recorder import Recorder, Scope, frame_id, scalar_loss
+from optrace.recording.registry import real
 from optrace.recording.unseen import unseen
 from optrace.recording.watch import Change
 from optrace.trace.format import Flag
@@ -51,11 +52,14 @@ class LoopCalls:
 
         @functools.wraps(original)
         def zero_grad(target: Any, *args: Any, **kwargs: Any) -> Any:
-            if not recorder.active or recorder.running("zero_grad", target) is not None:
+            if not recorder.active:
+                return original(target, *args, **kwargs)
+            whose = real(target) if isinstance(target, Optimizer) else target
+            if recorder.running("zero_grad", whose) is not None:
                 return original(target, *args, **kwargs)
             try:
                 # Gradients are about to go: what was done to them by hand since the step has no effect any more.
-                scope = recorder.begin("zero_grad", target, _getframe(1), False)
+                scope = recorder.begin("zero_grad", whose, _getframe(1), False)
             except BaseException as error:
                 recorder.fail(error)
                 _reraise_unless_ours(error)

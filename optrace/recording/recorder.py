@@ -22,6 +22,7 @@ import torch
 from optrace.recording.placements import whole_number
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sites import CallSites
+from optrace.recording.turns import Turns
 from optrace.recording.unseen import unseen
 from optrace.recording.watch import Change, Frame, Watch
 from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
@@ -84,15 +85,11 @@ class Recorder:
         self.frame = Frame(writer, budget)
         self.watch = Watch(self.registry)
         self.events = 0
-        self.iteration = 0
+        self.turns = Turns()
         self.failure: str | None = None
         self.scaling = False  # a GradScaler has scaled something
         self._report = report
         self._began = _now()
-        self._index = 0
-        self._seen: dict[tuple[str, int], list[int]] = {}  # lines passed in this iteration, by which objects
-        self._usual: dict[tuple[str, int], int] = {}  # how many objects pass a line in one iteration
-        self._stepped = False
         self._any_step = False
         self._scopes: dict[int, list[Scope]] = {}
         self._threads: dict[int, int] = {}
@@ -238,7 +235,7 @@ class Recorder:
             self.frame.add(altered)
             self._by_hand("mutation", chain)
             if not self._any_step and any(slot.kind == "param" for slot, _ in altered):
-                self._stepped = True  # a loop that trains by hand comes round like any other
+                self.turns.stepped = True  # a loop that trains by hand comes round like any other
         if cleared:
             self.frame.add(cleared)
             self._by_hand("zero_grad", chain)
@@ -311,45 +308,17 @@ class Recorder:
                 changed[str(model.id)] = module.training
         return changed
 
-    # Iterations
-
-    def _comes_round(self, kind: str, chain: int, target: int) -> bool:
-        """Whether the loop is where it has been in this iteration: at this line, with this object.
-
-        A line that several objects pass in one turn (`for opt in optimizers: opt.step()`) has come
-        round at the first of them again; a line that one object used to pass, at the next object
-        (an optimizer made anew each epoch).
-        """
-        targets = self._seen.get((kind, chain))
-        if targets is None:
-            self._seen[kind, chain] = [target]
-            return False
-        if target in targets:
-            return True
-        if len(targets) >= self._usual.get((kind, chain), len(targets) + 1):
-            return True
-        targets.append(target)
-        return False
-
-    def _next_iteration(self, kind: str, chain: int, target: int) -> None:
-        for line, targets in self._seen.items():
-            if len(targets) > self._usual.get(line, 0):
-                self._usual[line] = len(targets)
-        self._seen = {(kind, chain): [target]}
-        self.iteration += 1
-        self._index = 0
-        self._stepped = False
-
     # Writing
 
     def _emit(self, scope: Scope, depth: int, optimizer: int) -> None:
         kind = scope.kind
+        turns = self.turns
         if not scope.flags & _BY_HAND:  # nobody called it, so it says nothing of the loop
-            if self._comes_round(kind, scope.chain, id(scope.target)) and self._stepped:
-                self._next_iteration(kind, scope.chain, id(scope.target))
+            target = scope.target
+            turns.passes((kind, scope.chain), 0 if target is None else id(target))
             self._last_chain = scope.chain
         if kind == "step":
-            self._stepped = self._any_step = True
+            turns.stepped = self._any_step = True
         frame = self.frame
         number = self.events
         flags = scope.flags
@@ -382,8 +351,8 @@ class Recorder:
             depth if depth < 255 else 255,
             flags,
             thread,
-            self.iteration,
-            self._index,
+            turns.iteration,
+            turns.index,
             end - self._began,
             (end - scope.start) * 1e-9,
             scope.chain,
@@ -397,7 +366,7 @@ class Recorder:
         if late is not None:
             self.writer.late_loss(block, place, late)
         events.reserved()
-        self._index += 1
+        turns.index += 1
         self.events = number + 1
         if scope.sentinel is not None and scope.sentinel.event < 0:
             scope.sentinel.event = number

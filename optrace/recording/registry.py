@@ -33,6 +33,7 @@ from optrace.recording.sites import CallSites
 from optrace.recording.variables import find_variables
 from optrace.trace.writer import TraceWriter
 
+_MAX_WRAPPERS = 8
 _IMMUTABLE = (float, int, bool, str, type(None))
 
 
@@ -139,7 +140,8 @@ class Registry:
                     self.note_model_site(thing, -1)
                 elif issubclass(kind, Optimizer) and not any(ref() is thing for ref in self._unread_optimizers):
                     self._found.add(id(thing))
-                    self.saw_optimizer(thing)
+                    if real(thing) is thing:
+                        self.saw_optimizer(thing)
             except ReferenceError:
                 continue
         self._removers = [
@@ -189,6 +191,7 @@ class Registry:
 
     def optimizer(self, optimizer: Optimizer, frame: FrameType | None) -> TrackedOptimizer:
         """The optimizer's entry, made now if it is new; its membership brought up to date."""
+        optimizer = real(optimizer)
         known = self._known(optimizer)
         members = [tuple(map(id, group["params"])) for group in optimizer.param_groups]
         if members != known.members or any(t.ref() is None for t in known.plan):
@@ -197,7 +200,7 @@ class Registry:
 
     def optimizer_id(self, optimizer: Optimizer) -> int:
         """The optimizer's number, given out now if it is new."""
-        return self._known(optimizer).id
+        return self._known(real(optimizer)).id
 
     def _known(self, optimizer: Optimizer) -> TrackedOptimizer:
         known = self._optimizer_by_id.get(id(optimizer))
@@ -471,6 +474,19 @@ class Registry:
         entry.plan = [t for t in map(self.of, tensors) if t is not None]
         entry.members = members
         entry.groups = None  # the membership is part of the groups' version
+
+
+def real(optimizer: Optimizer) -> Optimizer:
+    """The optimizer behind a wrapper that makes no step events of its own and hands its calls on."""
+    for _ in range(_MAX_WRAPPERS):
+        if getattr(type(optimizer).step, "hooked", False):
+            break
+        own = vars(optimizer)
+        inner = own.get("optimizer", own.get("_optimizer"))
+        if not isinstance(inner, Optimizer):
+            break
+        optimizer = inner
+    return optimizer
 
 
 def plain(value: Any) -> Any:

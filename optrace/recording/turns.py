@@ -1,0 +1,77 @@
+"""Iterations: when the user's loop comes round.
+
+A turn ends when, after at least one step in it, an event comes from a line that this turn has
+passed already. What is kept of a turn is the path through its lines. Where the path comes back
+to an earlier line before any step, that was an inner loop (micro-batches): what it passed after
+that line is forgotten, for the last round of the inner loop passes it again.
+"""
+
+from __future__ import annotations
+
+Line = tuple[str, int]
+"""A kind of event and the chain of calls it came from."""
+
+
+class Turns:
+    """Counts the turns of the loop from 0, and the events in the present one."""
+
+    def __init__(self) -> None:
+        self.iteration = 0
+        self.index = 0
+        self.stepped = False
+        """Whether there was a step in this turn."""
+        self._path: dict[Line, list[int]] = {}  # lines in the order they were passed → by which objects
+        self._order: list[Line] = []
+        self._place = -1  # of the line passed last
+        self._usual: dict[Line, int] = {}  # how many objects pass a line in one turn
+
+    def passes(self, line: Line, target: int) -> None:
+        """An event comes from `line`, called on the object `target` (0 for none)."""
+        targets = self._path.get(line)
+        if targets is None:
+            self._path[line] = [target]
+            self._place = len(self._order)
+            self._order.append(line)
+        elif self._comes_round(line, targets, target):
+            if self.stepped:
+                self._begin(line, target)
+            else:
+                self._forget_after(line)
+
+    def _comes_round(self, line: Line, targets: list[int], target: int) -> bool:
+        """Whether the loop is where it has been in this turn: at this line, with this object.
+
+        A line that several objects pass in one turn (`for opt in optimizers: opt.step()`) has come
+        round at the first of them again; a line that one object used to pass, at the next object
+        (an optimizer made anew each epoch). Where another object has just passed an earlier line
+        (`for model, opt in players: opt.zero_grad(); …`), the lines after it do not come round.
+        """
+        if target not in targets:
+            if len(targets) >= self._usual.get(line, len(targets) + 1):
+                return True
+            targets.append(target)
+            self._place = self._order.index(line)
+            return False
+        if line != self._order[self._place]:
+            place = self._order.index(line)
+            if place > self._place:
+                self._place = place
+                return False
+        return True
+
+    def _forget_after(self, line: Line) -> None:
+        self._place = self._order.index(line)
+        for later in self._order[self._place + 1 :]:
+            del self._path[later]
+        del self._order[self._place + 1 :]
+
+    def _begin(self, line: Line, target: int) -> None:
+        for passed, targets in self._path.items():
+            if len(targets) > self._usual.get(passed, 0):
+                self._usual[passed] = len(targets)
+        self._path = {line: [target]}
+        self._order = [line]
+        self._place = 0
+        self.iteration += 1
+        self.index = 0
+        self.stepped = False
