@@ -31,7 +31,7 @@ CAUSES: dict[str, Mapping[str, Relation]] = {
     "OT204": {"OT103": "drop", "OT104": "drop", "OT108": "drop", "OT502": "drop"},
     "OT207": {"OT205": "drop", "OT206": "drop"},
     "OT302": {"OT305": "drop"},
-    "OT304": {"OT101": "drop", "OT110": "mark"},
+    "OT304": {"OT101": "drop", "OT108": "drop", "OT110": "mark"},
     "OT306": dict.fromkeys(_NON_FINITE, "mark"),
     **dict.fromkeys(_NON_FINITE, _TOO_LARGE),
     "OT405": {**dict.fromkeys(_NON_FINITE, "drop"), "OT101": "drop", "OT110": "drop", "OT305": "drop"},

@@ -219,7 +219,7 @@ class Registry:
         nameless = [t for t in self.optimizers if t.variable is None]
         wanted: list[object] = [*modules, *optimizers]
         wanted += [o for o in (t.ref() for t in nameless) if o is not None]
-        found = find_variables(frame, wanted, self._sites.is_ours) if wanted else {}
+        found = find_variables(frame, wanted, self._sites.is_ours, self._sites.is_library) if wanted else {}
         self._held = [weakref.ref(m) for m in modules if not self._takes_part(m, found)]
         roots = [self._model(m) for m in modules if self._takes_part(m, found)]
         for model in roots:
@@ -280,7 +280,7 @@ class Registry:
         if new and self._held:
             self.admit(new)
             new = [t for t in new if self.of(t) is None]
-        found = find_variables(frame, new, self._sites.is_ours)
+        found = find_variables(frame, new, self._sites.is_ours, self._sites.is_library)
         for index, tensor in enumerate(new):
             self._track(tensor, self._unique(found.get(id(tensor), f"{fallback}.param{index}")), bare=True)
 

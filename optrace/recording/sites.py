@@ -68,6 +68,10 @@ class CallSites:
             return True
         return name.startswith(_OWN) and not name.startswith(_DEMOS)
 
+    def is_library(self, code: CodeType) -> bool:
+        """Whether a frame belongs to an installed package other than these."""
+        return not self.is_ours(code) and self._is_library(self._file(code.co_filename))
+
     def users_frame(self, frame: FrameType | None) -> FrameType | None:
         """The innermost frame that is neither torch's nor optrace's."""
         while frame is not None and frame is not self._base:

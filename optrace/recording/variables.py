@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 _OPTIMIZED = 0x1  # CO_OPTIMIZED: the frame's locals are not a real dictionary
@@ -13,25 +13,40 @@ _CONTAINERS = (list, tuple, dict)
 
 
 def find_variables(
-    frame: FrameType | None, wanted: Iterable[object], is_ours: Callable[[Any], bool]
+    frame: FrameType | None,
+    wanted: Iterable[object],
+    is_ours: Callable[[CodeType], bool],
+    is_library: Callable[[CodeType], bool],
 ) -> dict[int, str]:
-    """Names for the wanted objects, by id: `x`, `weights[0]`, `self.model`. The innermost frame wins."""
+    """Names for the wanted objects, by id: `x`, `weights[0]`, `self.model`.
+
+    The innermost frame wins, but what a library calls them (`args[0]`) comes after all of the user's.
+    """
     missing = {id(thing) for thing in wanted}
     found: dict[int, str] = {}
+    libraries: list[FrameType] = []
     while frame is not None and missing:
-        if not is_ours(frame.f_code):
-            variables = frame.f_locals
-            for name, value in list(_names(variables)):
-                if id(value) in missing:
-                    found[id(value)] = name
-                    missing.discard(id(value))
-            # Up to 3.12 a function's f_locals is a snapshot that lives as long as its frame: left
-            # full, it would keep the user's tensors alive.
-            if sys.version_info < (3, 13) and frame.f_code.co_flags & _OPTIMIZED and sys.gettrace() is None:
-                variables.clear()
-            del variables
+        if is_library(frame.f_code):
+            libraries.append(frame)
+        elif not is_ours(frame.f_code):
+            _search(frame, missing, found)
         frame = frame.f_back
+    for frame in libraries:
+        if missing:
+            _search(frame, missing, found)
     return found
+
+
+def _search(frame: FrameType, missing: set[int], found: dict[int, str]) -> None:
+    variables = frame.f_locals
+    for name, value in list(_names(variables)):
+        if id(value) in missing:
+            found[id(value)] = name
+            missing.discard(id(value))
+    # Up to 3.12 a function's f_locals is a snapshot that lives as long as its frame: left full, it
+    # would keep the user's tensors alive.
+    if sys.version_info < (3, 13) and frame.f_code.co_flags & _OPTIMIZED and sys.gettrace() is None:
+        variables.clear()
 
 
 def _names(variables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
