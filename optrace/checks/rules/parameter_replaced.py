@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from optrace.checks.finding import Finding
@@ -9,6 +10,8 @@ from optrace.checks.lives import lives
 from optrace.checks.rule import Rule
 from optrace.checks.run import Piece, Run
 from optrace.trace.model import Binding
+
+_PARAMETRIZED = re.compile(r"parametrizations\.(\w+)\.original\d*$")
 
 
 class ParameterReplaced(Rule):
@@ -59,7 +62,7 @@ optimizer = Adam(model.parameters())
             former = [
                 b.parameter
                 for b in self.run.trace.bindings
-                if (b.model, b.name) == (stray.model, stray.name) and b.event <= stray.event and b != stray
+                if (b.model, b.name) == (stray.model, _name(stray)) and b.event <= stray.event and b != stray
             ]
             if former and former[-1] in held:
                 found.append(stray)
@@ -78,11 +81,12 @@ optimizer = Adam(model.parameters())
         first = min(found, key=lambda b: b.event)
         flow = run.flows.carry[run.cohorts.of(first.parameter).index]
         name, made = run.called(owner), run.optimizer(owner).site
-        more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+        others = len({_name(b) for b in found}) - 1
+        more = f" and {others} more" if others else ""
         seq = self._first_step(owner, first.event)
         return run.finding(
             self,
-            message=f"{first.name}{more} of the model was replaced after `{name}` was made: `{name}` holds the old "
+            message=f"{_name(first)}{more} of the model was replaced after `{name}` was made: `{name}` holds the old "
             f"tensor, and the new one got {flow.deposits:,} gradients that nobody applied.",
             fix=f"Make `{name}` on {run.line(made)} after the replacement, or give it the new parameters with "
             "add_param_group().",
@@ -92,7 +96,7 @@ optimizer = Adam(model.parameters())
             last=run.count - 1,
             parameters=sorted({b.parameter for b in found}),
             optimizers=[owner],
-            evidence={"names": sorted({b.name for b in found}), "gradients": flow.deposits},
+            evidence={"names": sorted({_name(b) for b in found}), "gradients": flow.deposits},
         )
 
     def _first_step(self, owner: int, event: int) -> int:
@@ -102,3 +106,8 @@ optimizer = Adam(model.parameters())
             if known.kind == "step" and known.optimizer is not None and known.optimizer.id == owner:
                 return number
         return self._lives.first_step[owner]
+
+
+def _name(binding: Binding) -> str:
+    """The name in the model; what a parametrization computes a parameter from goes by that parameter's name."""
+    return _PARAMETRIZED.sub(r"\1", binding.name)
