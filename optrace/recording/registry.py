@@ -280,9 +280,26 @@ class Registry:
         if new and self._held:
             self.admit(new)
             new = [t for t in new if self.of(t) is None]
+        if any(isinstance(t, nn.Parameter) for t in new) and self._find_copies():
+            self.refresh(frame)
+            new = [t for t in new if self.of(t) is None]
         found = find_variables(frame, new, self._sites.is_ours, self._sites.is_library)
         for index, tensor in enumerate(new):
             self._track(tensor, self._unique(found.get(id(tensor), f"{fallback}.param{index}")), bare=True)
+
+    def _find_copies(self) -> bool:
+        """Look for modules that no registration told of: `copy.deepcopy` and `torch.load` make such.
+
+        Looking through all objects takes long, so it is done ever less often where it finds nothing.
+        """
+        self._looked += 1
+        if self._looked & (self._looked - 1):
+            return False
+        modules = [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module)]
+        unknown = [module for module in modules if id(module) not in self._modules]
+        self.saw_module(*unknown)
+        self._looked = 0 if unknown else self._looked
+        return bool(unknown)
 
     def groups_version(self, entry: TrackedOptimizer, optimizer: Optimizer) -> int:
         """The id of the param groups as they are now: members and hyperparameters."""
@@ -427,6 +444,7 @@ class Registry:
             self._writer.row("INSERT OR REPLACE INTO placement VALUES (?, ?)", tracked.id, text)
 
     _counted = 0
+    _looked = 0
     _groups = 0
 
     def _count(self) -> int:

@@ -161,8 +161,7 @@ def automatic_module(unused: bool = False) -> Any:
     ">zero_grad >backward step scheduler_step",
     ledger={"applied 1×": 8 * 2},
     bug="`configure_optimizers` takes an unused layer",
-    code="OT104",
-    also=("OT107",),
+    code="OT108",
     calls=FIT,
 )
 def automatic(broken: bool) -> Any:
