@@ -20,7 +20,7 @@ from optrace.recording.patches import Patches, subclasses
 from optrace.recording.placements import is_spread, whole_number
 from optrace.recording.recorder import Recorder, Scope
 from optrace.recording.registry import plain
-from optrace.recording.unseen import unseen
+from optrace.recording.unseen import call_unseen
 from optrace.recording.watch import Change
 from optrace.trace.format import Flag
 
@@ -70,7 +70,7 @@ class Around:
             return call()
         try:
             scope = recorder.begin(kind, target, _getframe(2))
-            unseen(before)(scope)
+            call_unseen(before, scope)
         except Exception as error:
             recorder.fail(error)
             return call()
@@ -83,7 +83,7 @@ class Around:
             if recorder.active:
                 try:
                     with recorder.lock:
-                        changes, optimizer = unseen(after)(scope, result)
+                        changes, optimizer = call_unseen(after, scope, result)
                         recorder.end(scope, changes, optimizer, failed)
                 except Exception as error:
                     recorder.fail(error)

@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 SPARSE_DIMS = struct.Struct("<q")
 SMALL = 256  # bytes; below it, content is its own fingerprint
+_VIEWS = 16  # addresses to remember of one value
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 digest = xxhash.xxh3_64_intdigest
 _EMPTY = memoryview(b"")
@@ -34,7 +35,7 @@ class Unreadable(Exception):
 class Form:
     """How one value is laid out: dtype, shape, bytes. Interned: equal forms are one object."""
 
-    __slots__ = ("_zero", "dtype", "nbytes", "odd", "shape", "sparse", "text")
+    __slots__ = ("array", "dtype", "nbytes", "odd", "shape", "sparse", "text", "zero")
     _known: ClassVar[dict[tuple[torch.dtype, tuple[int, ...], int, int], Form]] = {}
 
     def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int) -> None:
@@ -44,7 +45,9 @@ class Form:
         self.sparse = sparse  # how many dimensions are sparse
         self.odd = bool(sparse) or dtype.is_complex or not nbytes  # never read in place without a closer look
         self.text = str(dtype).removeprefix("torch.")
-        self._zero: Content | None = None
+        self.array: Any = None if self.odd else ctypes.c_ubyte * nbytes
+        self.zero = self._zero()
+        """The fingerprint of a value whose every byte is zero; of a sparse one without elements."""
 
     @classmethod
     def of(cls, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int = 0) -> Form:
@@ -54,22 +57,17 @@ class Form:
             known = cls._known[key] = cls(*key)
         return known
 
-    @property
-    def zero(self) -> Content:
-        """The fingerprint of a value whose every byte is zero; of a sparse one without elements."""
-        if self._zero is None:
-            if self.sparse:
-                self._zero = SPARSE_DIMS.pack(self.sparse) if self.nbytes == SPARSE_DIMS.size else b""
-            elif self.nbytes <= SMALL:
-                self._zero = bytes(self.nbytes)
-            else:
-                state = xxhash.xxh3_64()
-                chunk = bytes(min(self.nbytes, 1 << 20))
-                for _ in range(self.nbytes // len(chunk)):
-                    state.update(chunk)
-                state.update(chunk[: self.nbytes % len(chunk)])
-                self._zero = state.intdigest()
-        return self._zero
+    def _zero(self) -> Content:
+        if self.sparse:
+            return SPARSE_DIMS.pack(self.sparse) if self.nbytes == SPARSE_DIMS.size else b""
+        if self.nbytes <= SMALL:
+            return bytes(self.nbytes)
+        state = xxhash.xxh3_64()
+        chunk = bytes(min(self.nbytes, 1 << 20))
+        for _ in range(self.nbytes // len(chunk)):
+            state.update(chunk)
+        state.update(chunk[: self.nbytes % len(chunk)])
+        return state.intdigest()
 
 
 def is_plain(tensor: torch.Tensor) -> bool:
@@ -100,9 +98,11 @@ class Slot:
     """One value of one parameter (itself, its gradient, a state entry) as it was last seen."""
 
     __slots__ = (
+        "absent",
         "codes",
         "content",
         "form",
+        "forms",
         "identity",
         "keep",
         "kind",
@@ -112,6 +112,7 @@ class Slot:
         "small",
         "version",
         "view",
+        "views",
     )
 
     def __init__(self, parameter: int, kind: str, optimizer: int = -1) -> None:
@@ -122,11 +123,14 @@ class Slot:
         self.form: Form | None = None
         self.pointer = -1  # of the memory `view` shows; -1 when it shows a copy
         self.view = _EMPTY
+        self.views: dict[int, memoryview] = {}  # by address: a new gradient often lies where an old one did
         self.keep: Any = None  # what owns a copy's memory
         self.identity = 0  # id() of the tensor last seen
         self.version = -1
         self.small = True
-        self.codes: dict[tuple[Any, ...], int] = {}  # interned (form, op, storage, before)
+        self.absent: dict[int, int] = {}  # interned changes that leave nothing, by operation
+        self.codes: dict[int, int] = {}  # interned changes of this form
+        self.forms: dict[Form | None, dict[int, int]] = {None: self.codes}
 
     def look(self, tensor: torch.Tensor) -> bool:
         """Read the tensor; whether its content or form differs from what was last seen."""
@@ -140,16 +144,17 @@ class Slot:
         if (
             tensor.dtype is not form.dtype
             or tensor.shape != form.shape
-            or not (tensor.is_cpu and tensor.is_contiguous())
+            or not (tensor.is_contiguous() and tensor.is_cpu)
             or tensor.is_neg()
             or not pointer
         ):
             return self._attach(tensor)
         if pointer != self.pointer:
-            self.view = view_at(pointer, form.nbytes)
+            view = self.views.get(pointer)
+            self.view = self._view_at(pointer, form) if view is None else view
             self.pointer, self.keep = pointer, None
         self.identity = id(tensor)
-        content: Content = self.view.tobytes() if form.nbytes <= SMALL else digest(self.view)
+        content: Content = self.view.tobytes() if self.small else digest(self.view)
         if content == self.content:
             return False
         self.content = content
@@ -176,14 +181,24 @@ class Slot:
         self.view = _EMPTY
         self.keep = None
 
+    def _view_at(self, pointer: int, form: Form) -> memoryview:
+        if len(self.views) >= _VIEWS:
+            self.views.clear()
+        view = self.views[pointer] = memoryview(form.array.from_address(pointer)).cast("B")
+        return view
+
     def _attach(self, tensor: torch.Tensor) -> bool:
         pointer, view, keep, form = read(tensor)
         content = fingerprint(view)
         changed = content != self.content or form is not self.form
         self.identity = id(tensor)
         self.pointer, self.view, self.keep = pointer, view, keep
-        self.form, self.content = form, content
-        self.small = form.nbytes <= SMALL
+        if form is not self.form:
+            self.form = form
+            self.small = form.nbytes <= SMALL
+            self.views = {}
+            self.codes = self.forms.setdefault(form, {})
+        self.content = content
         return changed
 
 

@@ -31,7 +31,9 @@ from optrace.trace.writer import TraceWriter
 _pack = RECORD.pack_into
 _now = time.perf_counter_ns
 _thread = threading.get_ident
+_ref = weakref.ref
 _CODE = KIND_CODES
+_RECORD = RECORD.size
 _NAN = float("nan")
 _LOSS, _EXACT, _FAILED = int(Flag.LOSS), int(Flag.EXACT), int(Flag.FAILED)
 _DETAIL, _BY_HAND = int(Flag.DETAIL), int(Flag.BY_HAND)
@@ -94,6 +96,7 @@ class Recorder:
         self._scopes: dict[int, list[Scope]] = {}
         self._threads: dict[int, int] = {}
         self._live: set[weakref.ref[_Sentinel]] = set()
+        self._forget = self._live.discard
         self._walked: dict[int, int] = {}
         self._told: set[str] = set()
         self._last_chain = -1
@@ -229,8 +232,8 @@ class Recorder:
         if stack:
             self.frame.add(changes, before=True)
             return
-        cleared = [c for c in changes if c[1] is Op.CLEAR or c[1] is Op.ZERO]
-        altered = [c for c in changes if c[1] is Op.CHANGE]
+        cleared = [c for c in changes if c[1] == Op.CLEAR or c[1] == Op.ZERO]
+        altered = [c for c in changes if c[1] == Op.CHANGE]
         if altered:  # first, for whoever trains by hand uses the gradients and then clears them
             self.frame.add(altered)
             self._by_hand("mutation", chain)
@@ -239,7 +242,7 @@ class Recorder:
         if cleared:
             self.frame.add(cleared)
             self._by_hand("zero_grad", chain)
-        first = [c for c in changes if c[1] is Op.INIT]
+        first = [c for c in changes if c[1] == Op.INIT]
         if first:
             self.frame.add(first, before=True)
 
@@ -273,7 +276,7 @@ class Recorder:
             sentinel = metadata.get("optrace")
             if sentinel is None:
                 sentinel = metadata["optrace"] = _Sentinel()
-                self._live.add(weakref.ref(sentinel, self._live.discard))
+                self._live.add(_ref(sentinel, self._forget))
             elif sentinel.event >= 0:
                 scope.detail = {**(scope.detail or {}), "same_graph_as": sentinel.event}
             scope.sentinel = sentinel
@@ -342,10 +345,13 @@ class Recorder:
         if thread is None:
             thread = self._thread()
         events = self.writer.events
-        block, place = events.reserve()
+        block = events.block
+        place = block.used
+        if place + _RECORD > events.block_size:
+            block, place = events.next_block(), 0
         end = _now()
         _pack(
-            block,
+            block.data,
             place,
             _CODE[kind],
             depth if depth < 255 else 255,
@@ -364,16 +370,16 @@ class Recorder:
             len(self._live),
         )
         if late is not None:
-            self.writer.late_loss(block, place, late)
-        events.reserved()
+            self.writer.late_loss(block.data, place, late)
+        block.used = place + _RECORD
+        events.size += _RECORD
         turns.index += 1
         self.events = number + 1
         if scope.sentinel is not None and scope.sentinel.event < 0:
             scope.sentinel.event = number
         if self.writer.failed:
             self.active = False
-        unreadable = self.watch.unreadable
-        if len(unreadable) != len(self._told):
+        if len(self.watch.unreadable) != len(self._told):
             self._tell_unreadable()
 
     def _thread(self) -> int:
@@ -427,7 +433,7 @@ def scalar_loss(roots: list[torch.Tensor]) -> Any:
     if root is None or root.numel() != 1 or root.is_complex():
         return None
     if root.is_cpu:
-        return float(root.detach())
+        return float(root.item())
     with torch.no_grad():
         return root.detach().clone()
 

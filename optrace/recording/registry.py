@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import operator
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
@@ -34,6 +35,7 @@ from optrace.recording.variables import find_variables
 from optrace.trace.writer import TraceWriter
 
 _MAX_WRAPPERS = 8
+_is = operator.is_
 _IMMUTABLE = (float, int, bool, str, type(None))
 
 
@@ -67,6 +69,7 @@ class TrackedOptimizer:
         "name",
         "plan",
         "ref",
+        "simple",
         "steps",
         "values",
         "variable",
@@ -78,8 +81,9 @@ class TrackedOptimizer:
         self.ref = weakref.ref(optimizer)
         self.variable: str | None = None
         self.steps = 0
-        self.members: list[tuple[int, ...]] = []
+        self.members: list[list[weakref.ref[torch.Tensor]]] = []  # by param group
         self.plan: list[Tracked] = []
+        self.simple: list[list[Any]] | None = None  # hyperparameters as last seen, where comparing them is enough
         self.groups: list[dict[str, Any]] | None = None
         self.groups_id = -1
         self.in_scaler = False  # whether GradScaler.step is running for it
@@ -193,9 +197,12 @@ class Registry:
         """The optimizer's entry, made now if it is new; its membership brought up to date."""
         optimizer = real(optimizer)
         known = self._known(optimizer)
-        members = [tuple(map(id, group["params"])) for group in optimizer.param_groups]
-        if members != known.members or any(t.ref() is None for t in known.plan):
-            self._join(known, optimizer, members, frame)
+        groups = optimizer.param_groups
+        if len(groups) != len(known.members) or not all(
+            len(refs) == len(group["params"]) and all(map(_is, group["params"], [ref() for ref in refs]))
+            for group, refs in zip(groups, known.members, strict=True)
+        ):
+            self._join(known, optimizer, frame)
         return known
 
     def optimizer_id(self, optimizer: Optimizer) -> int:
@@ -304,6 +311,8 @@ class Registry:
     def groups_version(self, entry: TrackedOptimizer, optimizer: Optimizer) -> int:
         """The id of the param groups as they are now: members and hyperparameters."""
         # Comparing values alone is enough while their keys do not change, and takes half the time.
+        if entry.simple is not None and _same_groups(optimizer.param_groups, entry.simple):
+            return entry.groups_id
         values = [list(group.values()) for group in optimizer.param_groups]
         for found in values:
             for place, value in enumerate(found):
@@ -325,6 +334,8 @@ class Registry:
             ]
             text = json.dumps(rows, default=repr)
             self._writer.row("INSERT INTO groups VALUES (?, ?, ?)", entry.groups_id, entry.id, text)
+        simple = all(map(_is_simple, optimizer.param_groups))
+        entry.simple = list(map(_values, optimizer.param_groups)) if simple else None
         return entry.groups_id
 
     # Inside
@@ -484,14 +495,38 @@ class Registry:
         )
         return entry
 
-    def _join(
-        self, entry: TrackedOptimizer, optimizer: Optimizer, members: list[tuple[int, ...]], frame: FrameType | None
-    ) -> None:
+    def _join(self, entry: TrackedOptimizer, optimizer: Optimizer, frame: FrameType | None) -> None:
         tensors = [p for group in optimizer.param_groups for p in group["params"] if isinstance(p, torch.Tensor)]
         self.add_bare((t for t in tensors if t.is_leaf), frame, entry.name)
         entry.plan = [t for t in map(self.of, tensors) if t is not None]
-        entry.members = members
-        entry.groups = None  # the membership is part of the groups' version
+        entry.members = [[weakref.ref(p) for p in group["params"]] for group in optimizer.param_groups]
+        entry.groups = entry.simple = None  # the membership is part of the groups' version
+
+
+def _is_simple(group: dict[str, Any]) -> bool:
+    """Whether its hyperparameters are as they were when they compare equal: none of them can change in place."""
+    if next(iter(group), None) != "params":
+        return False
+    values = _values(group)
+    return all(
+        value.__class__ in _IMMUTABLE
+        or (value.__class__ is tuple and all(item.__class__ in _IMMUTABLE for item in value))
+        for value in values
+    )
+
+
+def _values(group: dict[str, Any]) -> list[Any]:
+    """A simple group's hyperparameters: all but the first value, which is the list of parameters."""
+    values = list(group.values())
+    del values[0]
+    return values
+
+
+def _same_groups(groups: list[dict[str, Any]], before: list[list[Any]]) -> bool:
+    try:
+        return list(map(_values, groups)) == before
+    except Exception:  # what has taken a number's place, a tensor perhaps, does not compare
+        return False
 
 
 def real(optimizer: Optimizer) -> Optimizer:

@@ -20,13 +20,19 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 
 
 def unseen(function: F) -> F:
-    """Run the function with the modes that are active, if any, put aside."""
+    """A function of positional arguments alone, run with the modes that are active, if any, put aside."""
 
     @functools.wraps(function)
-    def quietly(*args: Any, **kwargs: Any) -> Any:
-        if not _function_modes() and not _dispatch_modes():
-            return function(*args, **kwargs)
-        with torch._C.DisableTorchFunction(), _disable_current_modes():
-            return function(*args, **kwargs)
+    def quietly(*args: Any) -> Any:
+        if _function_modes() or _dispatch_modes():
+            with torch._C.DisableTorchFunction(), _disable_current_modes():
+                return function(*args)
+        return function(*args)
 
     return quietly  # type: ignore[return-value]
+
+
+@unseen
+def call_unseen(function: Callable[..., Any], *args: Any) -> Any:
+    """Call the function, unseen."""
+    return function(*args)

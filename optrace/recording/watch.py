@@ -20,8 +20,14 @@ from optrace.recording.sampling import SAMPLE, sample_indices, summary
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
 from optrace.trace.writer import TraceWriter
 
-Change = tuple[Slot, Op]
+Change = tuple[Slot, int]
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+# As plain numbers: an enum's members are slow to hash and to compare.
+_INIT, _DEPOSIT, _CLEAR = int(Op.INIT), int(Op.DEPOSIT), int(Op.CLEAR)
+_ZERO, _CHANGE, _GONE = int(Op.ZERO), int(Op.CHANGE), int(Op.GONE)
+_SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
+_SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
+_NOTHING_LEFT = (_CLEAR, _GONE)
 
 
 class Frame:
@@ -32,7 +38,7 @@ class Frame:
         self._stream = writer.tensors
         self._budget = budget
         self._half = budget // 2 - SMALL  # up to here everything is kept exactly
-        self._entries: list[tuple[Slot, Form | None, Op, Storage, bool, int]] = []  # by code
+        self._entries: list[tuple[Slot, Form | None, int, int, bool, int]] = []  # by code
         self._effects: dict[tuple[int, ...], int] = {}
         self._samples: dict[tuple[int, int], array[int]] = {}
         self.codes: list[int] = []
@@ -43,30 +49,41 @@ class Frame:
     def add(self, changes: list[Change], before: bool = False) -> None:
         """Store the changed values as they are now."""
         stream = self._stream
-        if not self.codes:
+        codes = self.codes
+        if not codes:
             self.start = stream.align()
         roomy = self.exact and stream.size < self._half
+        full, zeros = _FULL << 1 | before, _ZEROS << 1 | before
         for slot, op in changes:
             form = slot.form
-            if op is Op.CLEAR or op is Op.GONE:
-                self._code(slot, None, op, Storage.SAME, before, 0)
+            if op in _NOTHING_LEFT:
+                self._code(slot, None, op, _SAME, before, 0)
                 continue
             assert form is not None
+            content = slot.content
             if form.sparse:
-                self._bytes(slot, form, op, Storage.SPARSE, before)
-            elif slot.content == form.zero:
-                self._code(slot, form, op, Storage.ZEROS, before, 0)
-            elif roomy and form.nbytes <= SMALL:
-                stream.append_aligned(slot.content, form.nbytes)  # type: ignore[arg-type]
-                self._code(slot, form, op, Storage.FULL, before, form.nbytes)
+                self._bytes(slot, form, op, _SPARSE, before)
+            elif content == form.zero:
+                code = slot.codes.get(op << 4 | zeros)
+                if code is None:
+                    self._code(slot, form, op, _ZEROS, before, 0)
+                else:
+                    codes.append(code)
+            elif roomy and slot.small:
+                stream.append_aligned(content, form.nbytes)  # type: ignore[arg-type]
+                code = slot.codes.get(op << 4 | full)
+                if code is None:
+                    self._code(slot, form, op, _FULL, before, form.nbytes)
+                else:
+                    codes.append(code)
             else:
-                self._bytes(slot, form, op, Storage.FULL, before)
+                self._bytes(slot, form, op, _FULL, before)
 
-    def note(self, slot: Slot, op: Op) -> None:
+    def note(self, slot: Slot, op: int) -> None:
         """Something happened to a value that left its bytes as they were."""
         if not self.codes:
             self.start = self._stream.align()
-        self._code(slot, slot.form, op, Storage.SAME, False, 0)
+        self._code(slot, slot.form, op, _SAME, False, 0)
 
     def effect(self, event: int) -> int:
         """Close the frame: the id of its effect, -1 if it is empty."""
@@ -81,22 +98,22 @@ class Frame:
             self._writer.row("INSERT INTO effect VALUES (?, ?, ?)", known, event, entries)
         return known
 
-    def _bytes(self, slot: Slot, form: Form, op: Op, storage: Storage, before: bool) -> None:
+    def _bytes(self, slot: Slot, form: Form, op: int, storage: int, before: bool) -> None:
         view: memoryview | bytes = slot.view
         length = form.nbytes
         if self._stream.size + length > self._half:
             self.exact = False
-        if not self.exact and length > SAMPLE * 16 and storage is Storage.FULL:
+        if not self.exact and length > SAMPLE * 16 and storage == _FULL:
             self.reduced = True
             if self._stream.size + len(STATISTICS) * 8 + SAMPLE * form.dtype.itemsize <= self._budget:
                 view = summary(slot.view, form, self._indices(slot, form))
-                length, storage = len(view), Storage.SAMPLE
+                length, storage = len(view), _SAMPLE
             else:
-                self._code(slot, form, op, Storage.DROPPED, before, 0)
+                self._code(slot, form, op, _DROPPED, before, 0)
                 return
         elif self._stream.size + length > self._budget:
             self.reduced = True
-            self._code(slot, form, op, Storage.DROPPED, before, 0)
+            self._code(slot, form, op, _DROPPED, before, 0)
             return
         self._stream.append_aligned(view, length)
         self._code(slot, form, op, storage, before, length)
@@ -110,11 +127,12 @@ class Frame:
             self._writer.row("INSERT INTO sample VALUES (?, ?, ?)", *key, known.tobytes())
         return known
 
-    def _code(self, slot: Slot, form: Form | None, op: Op, storage: Storage, before: bool, length: int) -> None:
-        key = (form, op, storage, before)
-        code = slot.codes.get(key)
+    def _code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> None:
+        known = slot.absent if form is None else slot.codes
+        key = op << 4 | storage << 1 | before
+        code = known.get(key)
         if code is None:
-            code = slot.codes[key] = len(self._entries)
+            code = known[key] = len(self._entries)
             self._entries.append((slot, form, op, storage, before, length))
         self.codes.append(code)
 
@@ -202,15 +220,22 @@ class Watch:
             slot = entry.parameter
             pointer = slot.pointer
             try:
-                if pointer != -1:
-                    if slot.relook(tensor):
-                        changes.append((slot, Op.CHANGE))
-                        entry.leaf = tensor.is_leaf  # writing into it can have made it part of a graph
+                if pointer != -1 and tensor.data_ptr() == pointer:
+                    content = slot.view.tobytes() if slot.small else digest(slot.view)
+                    if content == slot.content:
+                        continue
+                    if tensor.is_contiguous():
+                        slot.content = content
+                    elif not slot.look(tensor):
+                        continue
+                    changes.append((slot, _CHANGE))
                 else:
                     first = slot.content is None
-                    if slot.look(tensor):
-                        changes.append((slot, Op.INIT if first else Op.CHANGE))
-                        entry.leaf = tensor.is_leaf
+                    if not slot.look(tensor):
+                        moved = moved or slot.pointer != pointer
+                        continue
+                    changes.append((slot, _INIT if first else _CHANGE))
+                entry.leaf = tensor.is_leaf  # writing into it can have made it part of a graph
             except Unreadable as why:
                 self.unreadable.setdefault(entry.name, str(why))
             if slot.pointer != pointer:
@@ -233,12 +258,12 @@ class Watch:
             tensor = entry.ref()
             if tensor is None or not entry.leaf:
                 continue
-            slot = entry.grad
             gradient = tensor.grad
+            slot = entry.grad
             if gradient is None:
                 if slot.content is not None:
                     slot.forget()
-                    changes.append((slot, Op.CLEAR))
+                    changes.append((slot, _CLEAR))
                 entry.seen = True
                 continue
             if entry.spread:
@@ -265,18 +290,18 @@ class Watch:
             first, entry.seen = not entry.seen, True
             if changed:
                 if deposit:
-                    op = Op.DEPOSIT
+                    op = _DEPOSIT
                 elif first:
-                    op = Op.INIT
+                    op = _INIT
                 else:
                     assert slot.form is not None
-                    op = Op.ZERO if slot.content == slot.form.zero else Op.CHANGE
+                    op = _ZERO if slot.content == slot.form.zero else _CHANGE
                 changes.append((slot, op))
             elif touched and frame is not None:
                 if deposit:
-                    frame.note(slot, Op.DEPOSIT)
+                    frame.note(slot, _DEPOSIT)
                 elif slot.form is not None and slot.content == slot.form.zero:
-                    frame.note(slot, Op.ZERO)
+                    frame.note(slot, _ZERO)
         return changes
 
     def state(self, entry: TrackedOptimizer, optimizer: Optimizer, deep: bool, aliases: list[Slot]) -> list[Change]:
@@ -291,7 +316,7 @@ class Watch:
             state = states.get(tensor)
             if not state:
                 if slots:
-                    changes += [(slot, Op.GONE) for slot in slots.values() if slot.content is not None]
+                    changes += [(slot, _GONE) for slot in slots.values() if slot.content is not None]
                     for slot in slots.values():
                         slot.forget()
                 continue
@@ -306,7 +331,7 @@ class Watch:
                 for name, slot in slots.items():
                     if name not in names and slot.content is not None:
                         slot.forget()
-                        changes.append((slot, Op.GONE))
+                        changes.append((slot, _GONE))
         return changes
 
     def _entries(
@@ -333,17 +358,17 @@ class Watch:
             if deep:
                 if slot.identity == id(value) and slot.pointer != -1:
                     if slot.relook(value):
-                        changes.append((slot, Op.CHANGE))
+                        changes.append((slot, _CHANGE))
                 else:
                     first = slot.content is None
                     if slot.look(value):
-                        changes.append((slot, Op.INIT if first else Op.CHANGE))
+                        changes.append((slot, _INIT if first else _CHANGE))
                     slot.identity = id(value)
                 slot.version = _version(value)
             elif id(value) != slot.identity or _version(value) != slot.version:
                 first = slot.content is None
                 if slot.look(value):
-                    changes.append((slot, Op.INIT if first else Op.CHANGE))
+                    changes.append((slot, _INIT if first else _CHANGE))
                 slot.identity = id(value)
                 slot.version = _version(value)
             if slot.pointer == pointer != -1 and pointer:

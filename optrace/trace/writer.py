@@ -39,7 +39,9 @@ class WriteFailed(Exception):
     """The writer has stopped; `__cause__` says why."""
 
 
-class _Block:
+class Block:
+    """Some of a stream's bytes on their way to the disk."""
+
     __slots__ = ("data", "used", "written")
 
     def __init__(self, size: int) -> None:
@@ -55,11 +57,11 @@ class Stream:
         self.name = path.name
         self.size = 0  # bytes appended
         self.block_size = block_size
-        self.block = _Block(block_size)
-        self.full: deque[_Block] = deque()
+        self.block = Block(block_size)
+        self.full: deque[Block] = deque()
         self.failed = False
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
-        self._free: deque[_Block] = deque()
+        self._free: deque[Block] = deque()
         self._more = blocks - 1  # blocks that may still be allocated
         self._room = threading.Event()
         self._wake = wake
@@ -96,15 +98,10 @@ class Stream:
             self.append(b"\0" * padding, padding)
         return self.size
 
-    def reserve(self) -> tuple[memoryview, int]:
-        """Room for one event record: the block's bytes and where to put it."""
-        if self.block.used + RECORD.size > self.block_size:
-            self._next_block()
-        return self.block.data, self.block.used
-
-    def reserved(self) -> None:
-        self.block.used += RECORD.size
-        self.size += RECORD.size
+    def next_block(self) -> Block:
+        """The block that takes the next bytes, empty; the one before is done. Waits while every block is full."""
+        self._next_block()
+        return self.block
 
     def _append_across(self, data: memoryview, length: int) -> None:
         start = 0
@@ -130,7 +127,7 @@ class Stream:
                 pass
             if self._more:
                 self._more -= 1
-                self.block = _Block(self.block_size)
+                self.block = Block(self.block_size)
                 return
             self._room.clear()
             if not self._free and not self.failed:
@@ -141,7 +138,7 @@ class Stream:
 
     # The writer's side.
 
-    def write(self, block: _Block, used: int, segments: list[tuple[str, int, int, int]]) -> None:
+    def write(self, block: Block, used: int, segments: list[tuple[str, int, int, int]]) -> None:
         """Write a block up to `used`, in pieces, adding a checksum row for each."""
         while block.written < used:
             piece = block.data[block.written : min(used, block.written + PIECE)]
@@ -153,7 +150,7 @@ class Stream:
             self._offset += len(piece)
             block.written += len(piece)
 
-    def recycle(self, block: _Block) -> None:
+    def recycle(self, block: Block) -> None:
         block.used = block.written = 0
         self._free.append(block)
         self._room.set()
