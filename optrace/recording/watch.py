@@ -355,32 +355,29 @@ class Watch:
             if slot is None:
                 kind = name if all(o == entry.id for o in tracked.state) else f"{entry.name}.{name}"
                 slot = slots[name] = Slot(tracked.id, kind, entry.id)
-            if deep:
-                if slot.identity == id(value) and slot.pointer != -1:
-                    if slot.relook(value):
+            try:
+                version = value._version
+            except RuntimeError:  # an inference tensor has none
+                version = -1
+            same = slot.identity == id(value)
+            if deep and same and slot.pointer != -1 and value.data_ptr() == slot.pointer:
+                content = slot.view.tobytes() if slot.small else digest(slot.view)
+                if content != slot.content:
+                    if value.is_contiguous():
+                        slot.content = content
                         changes.append((slot, _CHANGE))
-                else:
-                    first = slot.content is None
-                    if slot.look(value):
-                        changes.append((slot, _INIT if first else _CHANGE))
-                    slot.identity = id(value)
-                slot.version = _version(value)
-            elif id(value) != slot.identity or _version(value) != slot.version:
+                    elif slot.look(value):
+                        changes.append((slot, _CHANGE))
+                slot.version = version
+            elif deep or not same or version != slot.version:
                 first = slot.content is None
                 if slot.look(value):
                     changes.append((slot, _INIT if first else _CHANGE))
                 slot.identity = id(value)
-                slot.version = _version(value)
+                slot.version = version
             if slot.pointer == pointer != -1 and pointer:
                 aliases.append(slot)
         return values
-
-
-def _version(tensor: torch.Tensor) -> int:
-    try:
-        return tensor._version
-    except RuntimeError:  # an inference tensor has none
-        return -1
 
 
 def flatten(state: Any, prefix: str = "") -> dict[str, torch.Tensor]:
