@@ -1,0 +1,25 @@
+"""A linear classifier of real handwritten digits, trained for three epochs of four batches."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+torch.manual_seed(0)
+with np.load(Path(__file__).parents[2] / "data" / "digits.npz") as data:
+    images = torch.from_numpy(data["images"]).float().flatten(1) / 16  # (1797, 64), from 0..16 to 0..1
+    labels = torch.from_numpy(data["labels"]).long()  # (1797,)
+train = torch.randperm(len(images))[:800]  # (800,)
+
+model = nn.Linear(64, 10)  # (B, 64) -> (B, 10)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+
+for epoch in range(3):
+    for batch in train.split(200):  # (200,)
+        optimizer.zero_grad()
+        loss = F.cross_entropy(model(images[batch]), labels[batch])
+        loss.backward()
+        optimizer.step()
+        print(f"epoch {epoch}  loss {loss.item():.4f}")
