@@ -1,19 +1,20 @@
-"""Learns the slope of y = 4x from ten micro-batches an epoch, four to a step."""
+"""Learns two weights from six samples, one at a time, with a step after every four."""
 
 import torch
 
-x = torch.tensor([1.0, -1.0]).repeat(10)  # (20,)
-y = 4 * x  # (20,)
-w = torch.zeros(1, requires_grad=True)  # the slope, which should become 4
-optimizer = torch.optim.SGD([w], lr=0.125)
+x = torch.tensor([[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 2)  # (6, 2): the last two have only the second feature
+y = x @ torch.tensor([4.0, 2.0])  # (6,): so w should become [4, 2]
+w = torch.zeros(2, requires_grad=True)  # (2,)
+optimizer = torch.optim.SGD([w], lr=0.25)
 
-for epoch in range(3):
+for epoch in range(5):
     optimizer.zero_grad()  # every epoch starts clean
-    batches = list(zip(x.split(2), y.split(2)))  # ten of (2,), (2,)
-    for number, (micro_x, micro_y) in enumerate(batches, start=1):
-        loss = ((w * micro_x - micro_y) ** 2).mean()  # (w - 4)², as the mean of x² is 1
+    total = 0.0
+    for number in range(1, 7):
+        loss = (w @ x[number - 1] - y[number - 1]) ** 2  # ()
         (loss / 4).backward()
+        total += loss.item()
         if number % 4 == 0:
             optimizer.step()
             optimizer.zero_grad()
-    print(f"epoch {epoch}  loss {loss.item():.4f}  w {w.item():.4f}")
+    print(f"epoch {epoch}  loss {total:6.2f}  w [{w[0].item():.3f}, {w[1].item():.3f}]")

@@ -1,4 +1,4 @@
-"""Learns two weights from two micro-batches, each of which knows about one of them."""
+"""Learns two weights from two samples, each of which knows about one of them; both go into one step."""
 
 import torch
 
@@ -10,8 +10,8 @@ optimizer = torch.optim.SGD([w], lr=0.1)
 for turn in range(10):
     optimizer.zero_grad()
     total = 0.0
-    for sample, label in zip(x, y):  # (2,), ()
-        loss = (w @ sample - label) ** 2
+    for number in range(2):
+        loss = (w @ x[number] - y[number]) ** 2  # ()
         loss.backward()
         total += loss.item()
     torch.nn.utils.clip_grad_norm_([w], max_norm=10.0)

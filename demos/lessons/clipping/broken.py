@@ -1,16 +1,15 @@
-"""Learns the slope of y = 4x from batches of which one has a label with two zeros too many."""
+"""Learns what y is at x = 1 from eight labels, one of which has two zeros too many."""
 
 import torch
 
-x = torch.ones(8)  # (8,)
-y = torch.tensor([4.0, 4.0, 400.0, 4.0, 4.0, 4.0, 4.0, 4.0])  # (8,): the third should be 4
-w = torch.zeros(1, requires_grad=True)  # the slope, which should become 4
+labels = [4.0, 4.0, 400.0, 4.0, 4.0, 4.0, 4.0, 4.0]  # the third should be 4
+w = torch.zeros(1, requires_grad=True)  # should become 4
 optimizer = torch.optim.SGD([w], lr=0.25)
 
-for batch_x, batch_y in zip(x.split(1), y.split(1)):  # (1,), (1,)
+for label in labels:
     optimizer.zero_grad()
-    loss = ((w * batch_x - batch_y) ** 2).mean()
+    loss = ((w - label) ** 2).sum()
     loss.backward()
     optimizer.step()
     torch.nn.utils.clip_grad_norm_([w], max_norm=10.0)
-    print(f"label {batch_y.item():3.0f}  loss {loss.item():9.2f}  w {w.item():7.3f}")
+    print(f"label {label:3.0f}  loss {loss.item():9.2f}  w {w.item():7.3f}")

@@ -7,8 +7,8 @@ y = 4 * x  # (2,)
 w = torch.zeros(1, requires_grad=True)  # the slope, which should become 4
 optimizer = torch.optim.SGD([w], lr=0.25)
 
-for turn in range(12):
+for turn in range(10):
     loss = ((w * x - y) ** 2).mean()  # (w - 4)², as the mean of x² is 1
     loss.backward()
     optimizer.step()
-    print(f"turn {turn:2}  loss {loss.item():7.4f}  w {w.item():7.4f}")
+    print(f"turn {turn}  loss {loss.item():7.4f}  w {w.item():7.4f}")

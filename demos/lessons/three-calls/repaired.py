@@ -7,7 +7,7 @@ y = 4 * x  # (2,)
 w = torch.zeros(1, requires_grad=True)  # the slope, which should become 4
 optimizer = torch.optim.SGD([w], lr=0.5)
 
-for turn in range(6):
+for turn in range(4):
     optimizer.zero_grad()
     loss = ((w * x - y) ** 2).mean()  # (w - 4)², as the mean of x² is 1
     loss.backward()
