@@ -5,7 +5,7 @@ import torch
 x = torch.tensor([1.0, -1.0])  # (2,)
 y = 4 * x  # (2,)
 w = torch.zeros(1, requires_grad=True)  # the slope, which should become 4
-optimizer = torch.optim.SGD([w], lr=0.25)
+optimizer = torch.optim.SGD([w], lr=0.375)
 scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
 
 for turn in range(6):
