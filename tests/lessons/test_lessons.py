@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import io
 import re
+import runpy
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import optrace
 from optrace.lessons.check import differences, problems
 from optrace.lessons.course import built_in, course, folders
 from optrace.lessons.filling import fill
@@ -39,16 +45,36 @@ def texts(lesson: Lesson) -> list[Source | None]:
     return [*found, lesson.conclusion]
 
 
+def as_learn_does(lesson: Lesson, run: Run, folder: Path) -> tuple[Path, str]:
+    """Run a script in a process of its own. Its trace, and what it printed."""
+    ran = run_script(lesson, run, folder)
+    assert ran.exit_code == 0, ran.output
+    return ran.trace, ran.output
+
+
+def in_this_process(lesson: Lesson, run: Run, folder: Path) -> tuple[Path, str]:
+    """The same where torch is imported already, which takes longer than any lesson."""
+    script = lesson.script if run == "script" else lesson.repaired
+    trace = folder / f"{run}.optrace"
+    with contextlib.redirect_stdout(io.StringIO()) as output, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch warns of some of the mistakes that the lessons are about
+        with optrace.record(trace):
+            runpy.run_path(str(script), run_name="__main__")
+    return trace, output.getvalue()
+
+
 @pytest.mark.parametrize("folder", FOLDERS, ids=NAMES)
-def test_what_a_lesson_says_is_so(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("play", [in_this_process, pytest.param(as_learn_does, marks=pytest.mark.slow)])
+def test_what_a_lesson_says_is_so(
+    play: Callable[[Lesson, Run, Path], tuple[Path, str]], folder: Path, tmp_path: Path
+) -> None:
     lesson = read_lesson(folder)
     runs: tuple[Run, Run] = ("script", "repaired")
     traces: dict[Run, Trace] = {}
     for run in runs:
-        ran = run_script(lesson, run, tmp_path)
-        assert ran.exit_code == 0, ran.output
-        assert ran.output, "a learner expects to see a loss"
-        traces[run] = Trace(ran.trace)
+        trace, output = play(lesson, run, tmp_path)
+        assert output, "a learner expects to see a loss"
+        traces[run] = Trace(trace)
     for language in languages(folder):
         played = Played(read_lesson(folder, language), traces)
         # Every position, parameter, element and tab, every number, question and claim, and the findings of both runs.
