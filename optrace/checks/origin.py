@@ -209,5 +209,3 @@ def ran_away(origin: Origin) -> bool:
     """Whether the losses before it were growing out of all bounds."""
     known = [abs(loss) for loss in origin.losses if np.isfinite(loss)]
     return len(known) >= 3 and known[-1] > 1e6 and known == sorted(known)
-
-

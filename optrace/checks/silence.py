@@ -54,5 +54,5 @@ def _ignored(file: Path) -> list[str]:
     table = settings.get("tool", {}).get("optrace", {})
     found = table.get("ignore", []) if isinstance(table, dict) else []
     if not isinstance(found, list) or not all(isinstance(code, str) for code in found):
-        raise OptraceError(f"{file}: [tool.optrace] ignore should be a list of codes, like [\"OT101\"], not {found!r}")
+        raise OptraceError(f'{file}: [tool.optrace] ignore should be a list of codes, like ["OT101"], not {found!r}')
     return found

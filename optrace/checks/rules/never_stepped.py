@@ -54,8 +54,10 @@ for x, y in batches:
             seen = Seen()
             for cohort in run.cohorts.all:
                 mine = self._seen.get(cohort.index)
-                if mine is None or mine.count == 0 or not any(
-                    memberships.optimizer[m] == optimizer.id for m in cohort.memberships
+                if (
+                    mine is None
+                    or mine.count == 0
+                    or not any(memberships.optimizer[m] == optimizer.id for m in cohort.memberships)
                 ):
                     continue
                 if run.flows.carry[cohort.index].applied or not changed.isdisjoint(cohort.parameters):

@@ -95,7 +95,8 @@ for x, y in batches:
         taken = seen.count + self._full.get(optimizer, {}).get(stack, 0)
         how_many = f"{seen.count:,} of {taken:,} steps" if taken > 1 else "the only step"
         event = run.event(seen.first)
-        found = f"none of its {len(held)} parameters holds a gradient"
+        holds = f"none of its {len(held)} parameters holds" if len(held) > 1 else "its one parameter does not hold"
+        found = f"{holds} a gradient"
         message = f"`{called}.step()` on {line} has nothing to apply: {found}"
         deposits = sum(run.flows.carry[run.cohorts.of(p).index].deposits for p in held)
         backwards = run.calls.of(_BACKWARD)

@@ -24,8 +24,7 @@ class UpdateLostToRounding(Rule):
     name = "update-lost-to-rounding"
     severity = "warning"
     bug = (
-        "Gradient and learning rate are not 0, but most weights do not change: the update is too small for their "
-        "dtype."
+        "Gradient and learning rate are not 0, but most weights do not change: the update is too small for their dtype."
     )
     why = (
         "A bfloat16 has 8 significant bits: a weight of 1 cannot move by less than about 0.004. Updates below half "
