@@ -31,10 +31,11 @@ After = Callable[[Scope, Any], "tuple[list[Change], int]"]
 def install(recorder: Recorder, patches: Patches) -> None:
     """See what happens between the calls of the loop from now on."""
     around = Around(recorder, patches)
-    patches.function(clip_grad.clip_grad_norm_, around.clip_norm)
-    patches.function(clip_grad.clip_grad_value_, around.clip_value)
+    transparent = recorder.compiled.transparent
+    patches.function(clip_grad.clip_grad_norm_, lambda f: transparent(f, around.clip_norm(f)))
+    patches.function(clip_grad.clip_grad_value_, lambda f: transparent(f, around.clip_value(f)))
     if hasattr(nn.utils, "clip_grads_with_norm_"):
-        patches.function(nn.utils.clip_grads_with_norm_, around.clip_with_norm)
+        patches.function(nn.utils.clip_grads_with_norm_, lambda f: transparent(f, around.clip_with_norm(f)))
     for cls in subclasses(LRScheduler):
         patches.method(cls, "step", around.scheduler_step)
     patches.method(LRScheduler, "__init__", around.scheduler_init)
@@ -165,7 +166,7 @@ class Around:
         @functools.wraps(original)
         def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
             # Part of making it; a step that overrides another calls that one by super().
-            initial = getattr(scheduler, "_is_initial", False) or _getframe(1).f_code.co_name == "_initial_step"
+            initial = getattr(scheduler, "_is_initial", False) or _getframe(2).f_code.co_name == "_initial_step"
             if initial or self._recorder.running("scheduler_step") is not None:
                 return original(scheduler, *args, **kwargs)
             optimizer = getattr(scheduler, "optimizer", None)
@@ -187,7 +188,7 @@ class Around:
                 "scheduler_step", scheduler, lambda: original(scheduler, *args, **kwargs), before, after
             )
 
-        return step
+        return self._recorder.compiled.transparent(original, step)
 
     def scheduler_init(self, original: Any) -> Any:
         @functools.wraps(original)
@@ -378,6 +379,8 @@ def _listed(parameters: Any) -> Any:
 def _reading(value: Any) -> Any:
     """A number; for a tensor on a device a copy that the writer reads, so that training does not wait."""
     if isinstance(value, torch.Tensor):
+        if value.is_meta:
+            return None
         with torch.no_grad():
             return value.item() if value.is_cpu else value.detach().clone()
     return value

@@ -28,12 +28,12 @@ def install(recorder: Recorder, patches: Patches) -> None:
     calls = LoopCalls(recorder, patches)
     patches.method(torch.Tensor, "backward", calls.backward)
     patches.function(torch.autograd.backward, calls.backward)
-    patches.method(nn.Module, "zero_grad", calls.zero_grad)
+    patches.method(nn.Module, "zero_grad", lambda f: recorder.compiled.transparent(f, calls.zero_grad(f)))
     for cls in subclasses(Optimizer):
         patches.method(cls, "zero_grad", calls.zero_grad)
     patches.method(Optimizer, "__init__", calls.optimizer_init)
-    before = _optimizer.register_optimizer_step_pre_hook(calls.before_step)
-    after = _optimizer.register_optimizer_step_post_hook(calls.after_step)
+    before = _optimizer.register_optimizer_step_pre_hook(recorder.compiled.hook(calls.before_step))
+    after = _optimizer.register_optimizer_step_post_hook(recorder.compiled.hook(calls.after_step))
     patches.on_undo(before.remove)
     patches.on_undo(after.remove)
 
@@ -166,7 +166,7 @@ class LoopCalls:
         if not recorder.active:
             return
         try:
-            frame = _getframe(1)
+            frame = _getframe(2)  # of torch's wrapper around every step
             outer = recorder.running("step", optimizer)
             if outer is not None and _is_running(outer.frame_id, frame.f_back):
                 outer.nested += 1  # a subclass's step calls super().step()

@@ -17,10 +17,12 @@ import xxhash
 from torch.nn.parameter import is_lazy
 
 SPARSE_DIMS = struct.Struct("<q")
+HOLLOW = -1
 SMALL = 256  # bytes; below it, content is its own fingerprint
 _VIEWS = 16  # addresses to remember of one value
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 digest = xxhash.xxh3_64_intdigest
+ON_META = "it is on the meta device and has no values"
 _EMPTY = memoryview(b"")
 _SCALARS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
@@ -42,7 +44,7 @@ class Form:
         self.dtype = dtype
         self.shape = shape
         self.nbytes = nbytes
-        self.sparse = sparse  # how many dimensions are sparse
+        self.sparse = sparse  # how many dimensions are sparse; HOLLOW where nothing can be read
         self.odd = bool(sparse) or dtype.is_complex or not nbytes  # never read in place without a closer look
         self.text = str(dtype).removeprefix("torch.")
         self.array: Any = None if self.odd else ctypes.c_ubyte * nbytes
@@ -172,6 +174,23 @@ class Slot:
             return True
         return self._attach(tensor)
 
+    def look_hollow(self, tensor: torch.Tensor) -> bool:
+        """The tensor cannot be read: whether it is another, or was written to, since it was last seen."""
+        form = Form.of(tensor.dtype, tuple(tensor.shape), tensor.numel() * tensor.element_size(), HOLLOW)
+        content = hash((id(tensor), -1 if tensor.is_inference() else tensor._version))
+        changed = content != self.content or form is not self.form
+        self.identity, self.pointer, self.view, self.keep = id(tensor), -1, _EMPTY, None
+        self._take_form(form)
+        self.small, self.content = False, content
+        return changed
+
+    def _take_form(self, form: Form) -> None:
+        if form is not self.form:
+            self.form = form
+            self.small = form.nbytes <= SMALL
+            self.views = {}
+            self.codes = self.forms.setdefault(form, {})
+
     def forget(self) -> None:
         """The value is gone."""
         self.content = None
@@ -193,11 +212,7 @@ class Slot:
         changed = content != self.content or form is not self.form
         self.identity = id(tensor)
         self.pointer, self.view, self.keep = pointer, view, keep
-        if form is not self.form:
-            self.form = form
-            self.small = form.nbytes <= SMALL
-            self.views = {}
-            self.codes = self.forms.setdefault(form, {})
+        self._take_form(form)
         self.content = content
         return changed
 
@@ -214,8 +229,10 @@ def read(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
 
 
 def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
-    if is_lazy(tensor) or tensor.is_meta:
+    if is_lazy(tensor):
         raise Unreadable("not initialised")
+    if tensor.is_meta:
+        raise Unreadable(ON_META)
     with torch.no_grad(), torch._C.DisableTorchFunctionSubclass():
         shape = tuple(tensor.shape)
         if tensor.layout is torch.sparse_coo and tensor.sparse_dim():

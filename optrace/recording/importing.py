@@ -29,6 +29,11 @@ class AfterImport(MetaPathFinder):
         else:
             sys.meta_path.insert(0, self)
 
+    def remove(self) -> None:
+        """Wait no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
@@ -59,5 +64,5 @@ class AfterImport(MetaPathFinder):
 
     def _done(self) -> None:
         if self in sys.meta_path:
-            sys.meta_path.remove(self)
+            self.remove()
             self._action()

@@ -10,6 +10,7 @@ stderr and the end of the recording.
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 import weakref
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 
+from optrace.recording.compiled import Compiled, compilable
 from optrace.recording.placements import whole_number
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sites import CallSites
@@ -98,7 +100,9 @@ class Recorder:
         self._live: set[weakref.ref[_Sentinel]] = set()
         self._forget = self._live.discard
         self._walked: dict[int, int] = {}
-        self._told: set[str] = set()
+        self.compiled = Compiled(self.say)
+        self._told: list[str] = []
+        self._unreadable: set[str] = set()  # reasons that were told
         self._last_chain = -1
         self._met = 0  # optimizers whose state has been looked at
 
@@ -232,6 +236,8 @@ class Recorder:
         if stack:
             self.frame.add(changes, before=True)
             return
+        if self.compiled.stepped:
+            changes = self._compiled_steps(changes, chain)
         cleared = [c for c in changes if c[1] == Op.CLEAR or c[1] == Op.ZERO]
         altered = [c for c in changes if c[1] == Op.CHANGE]
         if altered:  # first, for whoever trains by hand uses the gradients and then clears them
@@ -245,6 +251,26 @@ class Recorder:
         first = [c for c in changes if c[1] == Op.INIT]
         if first:
             self.frame.add(first, before=True)
+
+    def _compiled_steps(self, changes: list[Change], chain: int) -> list[Change]:
+        """Steps that ran in compiled code since the last event, as events; the changes that they do not explain."""
+        self.compiled.stepped = False
+        for entry in self.registry.optimizers:
+            optimizer = entry.ref()
+            held = {t.id for t in entry.plan}
+            mine = [c for c in changes if c[1] == Op.CHANGE and c[0].parameter in held]
+            moved = [c for c in mine if c[0].kind == "param"]
+            if optimizer is None or not moved or not compilable(optimizer):
+                continue
+            changes = [c for c in changes if c not in mine]
+            self.frame.add([c for c in mine if c not in moved], before=True)  # the gradients, clipped perhaps
+            scope = Scope("step", optimizer, chain, _now())
+            scope.flags = int(Flag.BY_HAND)
+            scope.groups = self.registry.groups_version(entry, optimizer)
+            self.frame.add(moved + self.watch.state(entry, optimizer, deep=True, aliases=[]))
+            entry.steps += 1
+            self._emit(scope, 0, entry.id)
+        return changes
 
     def _meet_optimizers(self) -> None:
         """State that new optimizers came with: made by their constructor, or before the recording."""
@@ -379,7 +405,7 @@ class Recorder:
             scope.sentinel.event = number
         if self.writer.failed:
             self.active = False
-        if len(self.watch.unreadable) != len(self._told):
+        if self.watch.unreadable:
             self._tell_unreadable()
 
     def _thread(self) -> int:
@@ -389,11 +415,20 @@ class Recorder:
         return number
 
     def _tell_unreadable(self) -> None:
-        for name, why in self.watch.unreadable.items():
-            if name not in self._told:
-                self._told.add(name)
-                if why != "not initialised":
-                    self._report(f"cannot record {name}: {why}")
+        for why, value in self.watch.unreadable.items():
+            if why not in self._unreadable:
+                self._unreadable.add(why)
+                self.say(f"cannot record the values of {value} and the like: {why}")
+        self.watch.unreadable.clear()
+
+    def say(self, text: str) -> None:
+        """Tell the user, once, what cannot be recorded; the trace keeps it as well."""
+        if text in self._told or not self.active:
+            return
+        with self.lock:
+            self._told.append(text)
+            self.writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", "notes", json.dumps(self._told))
+        self._report(text)
 
     # Failing
 
@@ -430,7 +465,7 @@ def scalar_loss(roots: list[torch.Tensor]) -> Any:
         values = [scalar_loss([root]) for root in roots]
         return sum(values) if values and all(type(v) is float for v in values) else None
     root = whole_number(roots[0])
-    if root is None or root.numel() != 1 or root.is_complex():
+    if root is None or root.numel() != 1 or root.is_complex() or root.is_meta:
         return None
     if root.is_cpu:
         return float(root.item())

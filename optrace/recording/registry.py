@@ -544,7 +544,7 @@ def real(optimizer: Optimizer) -> Optimizer:
 
 def plain(value: Any) -> Any:
     """A hyperparameter as JSON can hold it; a tensor of one element becomes its number."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor) and not value.is_meta:
         with torch.no_grad():
             return value.detach().tolist()
     if isinstance(value, (tuple, list)):

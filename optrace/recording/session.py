@@ -191,6 +191,7 @@ class record:
         import torch
 
         from optrace.recording import around, calls
+        from optrace.recording.compiled import keep_out
         from optrace.recording.patches import Patches
         from optrace.recording.recorder import Recorder
         from optrace.recording.registry import model_items
@@ -213,6 +214,7 @@ class record:
                 writer.row("INSERT OR IGNORE INTO source VALUES (?, ?)", file, text)
             recorder.registry.follow()
         patches.on_undo(recorder.registry.unfollow)
+        keep_out(patches)
         calls.install(recorder, patches)
         around.install(recorder, patches)
 

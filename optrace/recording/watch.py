@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import SMALL, Form, Slot, Unreadable, digest, scalar
+from optrace.recording.capture import HOLLOW, ON_META, SMALL, Form, Slot, Unreadable, digest, scalar
 from optrace.recording.placements import local_of
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sampling import SAMPLE, sample_indices, summary
@@ -61,7 +61,10 @@ class Frame:
                 continue
             assert form is not None
             content = slot.content
-            if form.sparse:
+            if form.sparse == HOLLOW:
+                self.reduced = True
+                self._code(slot, form, op, _DROPPED, before, 0)
+            elif form.sparse:
                 self._bytes(slot, form, op, _SPARSE, before)
             elif content == form.zero:
                 code = slot.codes.get(op << 4 | zeros)
@@ -194,7 +197,7 @@ class Watch:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._quick: _Quick | None = None
-        self.unreadable: dict[str, str] = {}  # parameter or state entry → why
+        self.unreadable: dict[str, str] = {}  # why → the first value that cannot be read for this reason
 
     def untouched(self, tracked: list[Tracked]) -> bool:
         """Whether all parameters are as they were last seen. False may also mean that this has to be looked at."""
@@ -237,7 +240,11 @@ class Watch:
                     changes.append((slot, _INIT if first else _CHANGE))
                 entry.leaf = tensor.is_leaf  # writing into it can have made it part of a graph
             except Unreadable as why:
-                self.unreadable.setdefault(entry.name, str(why))
+                if str(why) != ON_META:  # where it may wait to be filled; once it is trained, its gradient tells
+                    self.unreadable.setdefault(str(why), entry.name)
+                first = slot.content is None
+                if slot.look_hollow(tensor):
+                    changes.append((slot, _INIT if first else _CHANGE))
             if slot.pointer != pointer:
                 moved = True
         if moved or self._quick is None or self._quick.tracked is not self._registry.tracked:
@@ -283,8 +290,8 @@ class Watch:
             try:
                 changed = slot.look(gradient)
             except Unreadable as why:
-                self.unreadable.setdefault(f"{entry.name}.grad", str(why))
-                continue
+                self.unreadable.setdefault(str(why), f"the gradient of {entry.name}")
+                changed = slot.look_hollow(gradient)
             slot.identity = id(gradient)
             slot.version = version
             first, entry.seen = not entry.seen, True
@@ -325,7 +332,7 @@ class Watch:
             try:
                 names = self._entries(tracked, entry, state, slots, deep, changes, aliases)
             except Unreadable as why:
-                self.unreadable.setdefault(f"{tracked.name}'s state", str(why))
+                self.unreadable.setdefault(str(why), f"the state of {tracked.name}")
                 continue
             if len(names) != len(slots):
                 for name, slot in slots.items():
