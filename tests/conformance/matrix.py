@@ -56,6 +56,8 @@ class Row:
     """Other rules that rightly speak of the same bug."""
     calls: Mapping[str, str] = field(default_factory=dict)
     """Where an event's line holds another text than `CALLS` says."""
+    needs: str = ""
+    """`cuda` where the row needs a GPU."""
     says: str = ""
     """What optrace must say once on stderr; nothing where empty."""
 
@@ -106,6 +108,7 @@ class Rows(Sequence[Row]):
 
 def hold(row: Row, path: Path, capfd: Any) -> None:
     """The correct loop: recorded as it happened, nothing found, nothing changed."""
+    skip_without(row.needs)
     torch.manual_seed(7)
     bare = plain([row.run(False), torch.random.get_rng_state()])
     torch.manual_seed(7)
@@ -128,6 +131,7 @@ def hold(row: Row, path: Path, capfd: Any) -> None:
 
 def find(row: Row, path: Path) -> None:
     """The broken loop: the right finding, at a line of the user's, and nothing else that it did not cause."""
+    skip_without(row.needs)
     torch.manual_seed(7)
     with recording(path):
         alive = row.run(True)
@@ -193,6 +197,11 @@ def fates(trace: Trace) -> dict[str, int]:
             else:
                 found[contribution.fate] += 1
     return dict(found)
+
+
+def skip_without(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
 
 
 def extra(module: str) -> Any:
