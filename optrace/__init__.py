@@ -28,6 +28,7 @@ _LAZY = {
     "OptraceError": "optrace.errors",
     "check": "optrace.checks.check",
     "load": "optrace.trace.reader",
+    "load_ipython_extension": "optrace.notebook",
     "record": "optrace.recording.session",
 }
 

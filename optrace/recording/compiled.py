@@ -32,6 +32,8 @@ class Compiled:
     def __init__(self, say: Callable[[str], None]) -> None:
         self.stepped = False
         """A compiled step ran since this was last set to False."""
+        self.replayed = False
+        """The same for a CUDA graph."""
         self._said = False
 
         def missed(call: str) -> None:

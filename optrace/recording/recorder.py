@@ -83,6 +83,7 @@ class Recorder:
         self.writer = writer
         self.lock = writer.lock
         self.active = True
+        self._resting = False
         self.sites = CallSites(writer, base)
         self.registry = Registry(writer, self.sites)
         self.registry.next_event = lambda: self.events
@@ -254,13 +255,14 @@ class Recorder:
 
     def _compiled_steps(self, changes: list[Change], chain: int) -> list[Change]:
         """Steps that ran in compiled code since the last event, as events; the changes that they do not explain."""
-        self.compiled.stepped = False
+        replayed = self.compiled.replayed
+        self.compiled.stepped = self.compiled.replayed = False
         for entry in self.registry.optimizers:
             optimizer = entry.ref()
             held = {t.id for t in entry.plan}
             mine = [c for c in changes if c[1] == Op.CHANGE and c[0].parameter in held]
             moved = [c for c in mine if c[0].kind == "param"]
-            if optimizer is None or not moved or not compilable(optimizer):
+            if optimizer is None or not moved or not (replayed or compilable(optimizer)):
                 continue
             changes = [c for c in changes if c not in mine]
             self.frame.add([c for c in mine if c not in moved], before=True)  # the gradients, clipped perhaps
@@ -430,7 +432,16 @@ class Recorder:
             self.writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", "notes", json.dumps(self._told))
         self._report(text)
 
-    # Failing
+    # Pausing and failing
+
+    def rest(self) -> None:
+        """Record nothing until `resume`: a CUDA graph is being captured."""
+        self._resting, self.active = self.active, False
+
+    def resume(self) -> None:
+        """Go on, unless the recording has ended meanwhile."""
+        self.active = self._resting and self.failure is None and not self.writer.failed
+        self._resting = False
 
     def fail(self, error: BaseException) -> None:
         """Something in the recorder went wrong: say so once, stop recording, let the training go on."""

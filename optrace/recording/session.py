@@ -190,7 +190,7 @@ class record:
     def _install(self) -> None:
         import torch
 
-        from optrace.recording import around, calls
+        from optrace.recording import around, calls, graphs
         from optrace.recording.compiled import keep_out
         from optrace.recording.patches import Patches
         from optrace.recording.recorder import Recorder
@@ -217,6 +217,7 @@ class record:
         keep_out(patches)
         calls.install(recorder, patches)
         around.install(recorder, patches)
+        graphs.install(recorder, patches)
 
     def _remove(self) -> None:
         recorder, patches = self._recorder, self._patches

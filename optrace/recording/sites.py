@@ -24,6 +24,7 @@ _LIBRARY = tuple(
     for path in {sysconfig.get_path("stdlib"), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     if path
 )
+_SHELL = os.path.join("IPython", "core", "interactiveshell.py")
 _INSTALLED = (f"{_SEPARATOR}site-packages{_SEPARATOR}", f"{_SEPARATOR}dist-packages{_SEPARATOR}")
 MAX_SOURCE_BYTES = 4 << 20
 
@@ -31,6 +32,19 @@ MAX_SOURCE_BYTES = 4 << 20
 def _torch_folder() -> str:
     torch = sys.modules["torch"]
     return os.path.dirname(os.path.abspath(torch.__file__ or "torch")) + _SEPARATOR
+
+
+def _is_shell(code: CodeType) -> bool:
+    """Whether the frame is the notebook's own, which runs the user's cell."""
+    return code.co_name == "run_code" and code.co_filename.endswith(_SHELL)
+
+
+def _cell(name: str) -> str | None:
+    """What a notebook's user calls the code of a cell: `<In[3]>`. None for any other file."""
+    shell = sys.modules.get("IPython")
+    compiler = getattr(shell.get_ipython(), "compile", None) if shell is not None else None
+    described = compiler.format_code_name(name) if compiler is not None else None
+    return f"<{described[1]}>" if described else None
 
 
 class CallSites:
@@ -84,7 +98,7 @@ class CallSites:
         """Store the chain's sites. Two chains may have the same sites: each has its own id."""
         sites: list[int] = []
         users: int | None = None
-        while frame is not None and frame is not self._base:
+        while frame is not None and frame is not self._base and not _is_shell(frame.f_code):
             code = frame.f_code
             self._codes[id(code)] = code
             if not self.is_ours(code):
@@ -122,7 +136,7 @@ class CallSites:
     def _file(self, name: str) -> str:
         known = self._files.get(name)
         if known is None:
-            known = name if name.startswith("<") else os.path.abspath(name)
+            known = _cell(name) or (name if name.startswith("<") else os.path.abspath(name))
             known = known.encode("utf-8", "replace").decode("utf-8")
             self._files[name] = known
         return known

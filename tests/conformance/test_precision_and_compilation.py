@@ -12,7 +12,8 @@ from checks.tasks import batches, mlp
 from torch import nn
 from torch.nn import functional as F
 
-from conformance.matrix import Row, Rows, find, hold
+import optrace
+from conformance.matrix import Row, Rows, find, hold, plain, recording, skip_without
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*Profiler record function"),  # the compiler's own
@@ -278,6 +279,48 @@ def compiled_step(broken: bool) -> Any:
         F.mse_loss(model(inputs), targets).backward()
         update()
     return model, optimizer, graphs
+
+
+def graphed() -> Any:
+    model = mlp().cuda()
+    optimizer = torch.optim.SGD(model.parameters(), lr=torch.tensor(0.05, device="cuda"))
+    data = [(inputs.cuda(), targets.cuda()) for inputs, targets in batches(4)]
+    inputs, targets = (torch.empty_like(part) for part in data[0])
+
+    def turn() -> None:
+        optimizer.zero_grad(set_to_none=False)
+        F.mse_loss(model(inputs), targets).backward()
+        optimizer.step()
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        turn()
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        turn()
+    for index, batch in enumerate(data):
+        inputs.copy_(batch[0])
+        targets.copy_(batch[1])
+        graph.replay()
+        optrace.mark("replayed", index)
+    return model
+
+
+@rows.held_by("CUDA graphs left alone: capture and replay of a turn", "", "")
+def test_cuda_graphs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    skip_without("cuda")
+    torch.manual_seed(7)
+    bare = plain(graphed())
+    torch.manual_seed(7)
+    with recording(tmp_path / "run.optrace"):
+        alive = graphed()
+    assert plain(alive) == bare
+    assert capfd.readouterr().err.count("the calls that a CUDA graph captures are not recorded") == 1
+    trace = optrace.load(tmp_path / "run.optrace")
+    assert [event.kind for event in trace.events].count("mark") == 4
+    assert not [f for f in optrace.check(trace) if f.severity != "hint"]
 
 
 # Without values
