@@ -24,9 +24,10 @@ class View(Command):
         add_trace(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
-        open_trace(arguments.trace).close()  # what cannot be read is said before the screen changes
+        trace = open_trace(arguments.trace)  # what cannot be read is said before the screen changes
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
+            trace.close()
             shown = f"optrace show {arguments.trace}"
             raise OptraceError(f"optrace view needs a terminal; without one there is: {printable(shown)}")
-        import_module("optrace.tui.app").run(arguments.trace)
+        import_module("optrace.tui.app").show(trace)
         return ExitCode.SUCCESS

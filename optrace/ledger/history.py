@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from optrace.ledger.cohorts import Cohort, Cohorts
 from optrace.ledger.entries import Entry
-from optrace.ledger.flow import Carry, Flow
+from optrace.ledger.flow import Carry
 from optrace.ledger.flows import Steps, entries
 from optrace.ledger.view import views
 
@@ -23,26 +24,19 @@ class History:
 
     def __init__(self, trace: Trace, cohorts: Cohorts, cohort: Cohort, stop: int) -> None:
         carry = Carry()
-        flows: list[Flow] = []
-        for view in views(trace, stop=stop):
+        pieces: list[tuple[Array, Array, Array, Array]] = []
+        for view in views(trace, stop=stop):  # nothing else of a view is kept: a long trace has many
             flow = entries(cohort, view, Steps(view, cohorts))
             flow.advance(carry)
-            flows.append(flow)
-        count = sum(len(flow.code) for flow in flows)
-        self.seq: Array = np.empty(count, np.int64)
+            pieces.append((flow.seq, flow.code, flow.source + view.first, flow.optimizer.astype(np.int32)))
+        seq, code, source, optimizer = zip(*pieces, strict=True) if pieces else ((), (), (), ())
+        del pieces
+        self.seq: Array = _joined(seq, np.int64)
         """Number of the event that makes the entry, ascending."""
-        self.code: Array = np.empty(count, np.int8)
-        self.source: Array = np.empty(count, np.int64)
+        self.code: Array = _joined(code, np.int8)
+        self.source: Array = _joined(source, np.int64)
         """Number of the backward of a DEPOSIT, of the step of an APPLY or SKIP; else `seq`."""
-        self.optimizer: Array = np.empty(count, np.int32)
-        at = 0
-        for flow in flows:
-            piece = slice(at, at + len(flow.code))
-            self.seq[piece] = flow.seq
-            self.code[piece] = flow.code
-            self.source[piece] = flow.source + flow.view.first
-            self.optimizer[piece] = flow.optimizer
-            at += len(flow.code)
+        self.optimizer: Array = _joined(optimizer, np.int32)
         emptying = np.isin(self.code, [Entry.CLEAR, Entry.ZERO, Entry.SET])
         self.endings: Array = np.flatnonzero(emptying)
         """Which entries emptied the gradient."""
@@ -69,3 +63,7 @@ class History:
     def among(entries_: Array, first: int, stop: int) -> Array:
         """Those of some ascending entries that lie in [first, stop)."""
         return entries_[np.searchsorted(entries_, first) : np.searchsorted(entries_, stop)]
+
+
+def _joined(pieces: Sequence[Array], dtype: type) -> Array:
+    return np.concatenate(pieces, dtype=dtype) if pieces else np.empty(0, dtype)

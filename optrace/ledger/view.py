@@ -127,4 +127,5 @@ def views(trace: Trace, size: int = CHUNK, stop: int | None = None) -> Iterator[
                 break
             cut = min(cut + size, stop)
         yield View(trace, first, cut)
+        trace.let_go(first, cut)
         first = cut

@@ -18,6 +18,8 @@ from optrace.trace.index import Index
 RECORD_DTYPE = np.dtype(RECORD_FIELDS)
 assert RECORD_DTYPE.itemsize == RECORD.size
 _MASK = (1 << 64) - 1
+_BLOCK = 16_384
+"""Records read at a time: their bytes fit into a processor's cache."""
 
 
 class _Checked:
@@ -95,6 +97,13 @@ class _Checked:
             if xxhash.xxh3_64_intdigest(piece) != digest & _MASK:
                 raise DamagedError(f"{self._path} is damaged: bytes {offset} to {offset + length} fail their checksum")
         self._sound.add(place)
+        self._let_go(offset, length)
+
+    def _let_go(self, offset: int, length: int) -> None:
+        """Take pages out of this process's memory; the system keeps them, and brings them back when read."""
+        if self._map is not None and hasattr(self._map, "madvise"):
+            first = offset // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_DONTNEED, first, offset + length - first)
 
 
 class Tensors(_Checked):
@@ -114,11 +123,18 @@ class Events(_Checked):
 
     def __init__(self, folder: Path, index: Index) -> None:
         super().__init__(folder, EVENTS_FILE, index)
-        self.records: np.ndarray[Any, Any] = np.empty(0, RECORD_DTYPE)
+        self._records: np.ndarray[Any, Any] = np.empty(0, RECORD_DTYPE)
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
 
     def __len__(self) -> int:
-        return len(self.records)
+        return len(self._records)
+
+    @property
+    def records(self) -> np.ndarray[Any, Any]:
+        """All records. Raises `DamagedError` where the file was cut off: reading past its end would kill us."""
+        if self._fd >= 0 and os.fstat(self._fd).st_size < self.length:
+            raise DamagedError(f"{self._path} is damaged: it was cut off while it was open")
+        return self._records
 
     def refresh(self) -> int:
         """Take in committed records; how many there are now."""
@@ -126,13 +142,29 @@ class Events(_Checked):
         if self.length % RECORD.size:
             raise DamagedError(f"{self._path} is damaged: it ends inside a record")
         count = self.length // RECORD.size
-        if count != len(self.records):
-            self.records = np.frombuffer(self.view(0, self.length), RECORD_DTYPE)
+        if count != len(self):
+            self._records = np.frombuffer(self.view(0, self.length), RECORD_DTYPE)
             self._columns.clear()
         return count
 
     def column(self, name: str) -> np.ndarray[Any, Any]:
-        found = self._columns.get(name)
-        if found is None:
-            found = self._columns[name] = np.ascontiguousarray(self.records[name])
-        return found
+        """One field of all records, contiguous."""
+        if name not in self._columns:
+            self.take(name)
+        return self._columns[name]
+
+    def take(self, *names: str) -> None:
+        """Read these fields in one pass over the file, and let go of its pages: the columns are what is used."""
+        missing = [name for name in names if name not in self._columns]
+        records = self.records
+        found = {name: np.empty(len(records), records.dtype[name]) for name in missing}
+        for start in range(0, len(records) if missing else 0, _BLOCK):
+            block = records[start : start + _BLOCK]
+            for name, column in found.items():
+                column[start : start + _BLOCK] = block[name]
+            self.let_go(start, start + len(block))
+        self._columns |= found
+
+    def let_go(self, first: int, stop: int) -> None:
+        """Take records out of this process's memory, until they are read again."""
+        self._let_go(first * RECORD.size, (stop - first) * RECORD.size)

@@ -26,7 +26,7 @@ class Events(Sequence[Event]):
         self._trace = trace
 
     def __len__(self) -> int:
-        return len(self._trace.records)
+        return self._trace.count
 
     @overload
     def __getitem__(self, index: int) -> Event: ...
@@ -132,8 +132,7 @@ class Iterations(Sequence[Iteration]):
         self._trace = trace
 
     def __len__(self) -> int:
-        records = self._trace.records
-        return int(records["iteration"][-1]) + 1 if len(records) else 0
+        return int(self._trace.column("iteration")[-1]) + 1 if self._trace.count else 0
 
     @overload
     def __getitem__(self, index: int) -> Iteration: ...

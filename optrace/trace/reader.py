@@ -132,9 +132,22 @@ class Trace(Rows):
         """All committed events as a structured array; `optrace.trace.format.RECORD_FIELDS` are its fields."""
         return self._event_bytes.records
 
+    @property
+    def count(self) -> int:
+        """How many events there are."""
+        return len(self._event_bytes)
+
     def column(self, name: str) -> Array:
         """One field of all events, contiguous and cached."""
         return self._event_bytes.column(name)
+
+    def take(self, *names: str) -> None:
+        """Read these columns in one pass, for whoever will ask for them."""
+        self._event_bytes.take(*names)
+
+    def let_go(self, first: int, stop: int) -> None:
+        """Take the records of events that were read out of this process's memory, until they are read again."""
+        self._event_bytes.let_go(first, stop)
 
     @property
     def complete(self) -> bool:

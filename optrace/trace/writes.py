@@ -107,7 +107,7 @@ class Writes:
 
     def _update(self) -> None:
         trace = self._trace
-        count = len(trace.records)
+        count = trace.count
         if count == self._count:
             return
         column = trace.column("effect")

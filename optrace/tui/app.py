@@ -30,8 +30,12 @@ class ViewApp(BaseApp):
 
 
 def run(path: str | os.PathLike[str], **settings: Any) -> None:
-    """Show a trace until the user leaves. Raises `OptraceError` before anything is drawn."""
-    trace = load(Path(path))
+    """Open a trace and show it until the user leaves. Raises `OptraceError` before anything is drawn."""
+    show(load(Path(path)), **settings)
+
+
+def show(trace: Trace, **settings: Any) -> None:
+    """Show a trace until the user leaves, and close it. Raises `OptraceError` before anything is drawn."""
     try:
         if not len(trace.events):
             raise TraceError(f"{trace.path} has no events: nothing that optrace records took place")

@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 
+from optrace.tui.screens.keys import sign
 from optrace.tui.screens.main import MainScreen
 from optrace.tui.theme import DARK, LIGHT
 from optrace.tui.widgets.lines import Lines
@@ -71,12 +72,11 @@ class BaseApp(App[None]):
             return
         for binding in screen.BINDINGS:
             assert isinstance(binding, Binding)
-            shown = binding.key.split(",")[0].replace("left_square_bracket", "[").replace("right_square_bracket", "]")
 
             async def act(action: str = binding.action) -> None:
                 await screen.run_action(action)
 
-            yield SystemCommand(binding.description, f"key {shown}", act)
+            yield SystemCommand(binding.description, f"key {sign(binding)}", act)
 
 
 def _poor() -> bool:

@@ -50,6 +50,7 @@ class Session:
 
     def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None) -> None:
         self.trace = trace
+        trace.take(*WARM)
         self.machine = Machine(trace, on_ready)
         self._on_ready = on_ready
         self.cursor = Cursor(trace)
@@ -109,8 +110,7 @@ class Session:
         trace = load(self.trace.path)
         try:
             machine = Machine(trace, self._on_ready, self.machine)
-            for name in WARM:
-                trace.column(name)
+            trace.take(*WARM)
             machine.prepare()
         except BaseException:
             trace.close()

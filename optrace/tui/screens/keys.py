@@ -58,3 +58,17 @@ KEYS: list[Binding] = [
     Binding("escape", "escape", "Stop, clear"),
     Binding("q", "app.quit", "Quit"),
 ]
+
+_SIGNS = {
+    "left": "←", "right": "→", "up": "↑", "down": "↓", "left_square_bracket": "[", "right_square_bracket": "]",
+    "apostrophe": "'", "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "plus": "+", "minus": "−",
+    "less_than_sign": "<", "greater_than_sign": ">", "space": "Space", "escape": "Esc", "home": "Home", "end": "End",
+    "pagedown": "PgDn", "pageup": "PgUp", "tab": "Tab", "shift+tab": "Shift+Tab", "ctrl+down": "Ctrl+↓",
+    "ctrl+up": "Ctrl+↑",
+}  # fmt: skip
+
+
+def sign(binding: Binding) -> str:
+    """The first of a binding's keys as it stands on the keyboard."""
+    key = binding.key.split(",")[0]
+    return _SIGNS.get(key, key)

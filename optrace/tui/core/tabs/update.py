@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optrace.arithmetic.account import Account, Term
 from optrace.errors import OptraceError
 from optrace.trace.model import Parameter
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import exact, index
 from optrace.tui.core.readings import Pending
 from optrace.tui.core.spans import Line, Span, cells, left, right, wrap
+
+if TYPE_CHECKING:
+    from optrace.arithmetic.account import Account, Term
 
 
 def lines(
