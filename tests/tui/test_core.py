@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import optrace
 from optrace.tui.core.canvas import Chart, Series, draw
 from optrace.tui.core.conditions import Condition, ConditionError, Progress, complete, parse, search
 from optrace.tui.core.cursor import Cursor
+from optrace.tui.core.findings import Findings, find
 from optrace.tui.core.numerals import short
 from optrace.tui.core.parts import FRESH, STALE, USED
 from optrace.tui.core.session import Session
@@ -275,3 +277,46 @@ def test_a_constant_draws(flat: float) -> None:
         "⠤" in plain(line) or "⠒" in plain(line) or "⣀" in plain(line) or "⠉" in plain(line)
         for line in draw(chart, 60, 10, str)
     )
+
+
+# Findings
+
+
+@pytest.fixture(scope="module")
+def stale_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 iterations without zero_grad."""
+    path = tmp_path_factory.mktemp("findings") / "stale.optrace"
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=1e-4)
+    with optrace.record(path):
+        for _ in range(200):
+            weight.square().sum().backward()
+            optimizer.step()
+    return path
+
+
+def test_every_event_of_a_finding_is_marked(stale_run: Path) -> None:
+    with optrace.load(stale_run) as trace:
+        session = Session(trace)
+        session.findings = found = find(trace)
+        stale = next(finding for finding in found.all if finding.code == "OT101")
+        assert stale.events.tolist() == list(range(3, 400, 2))
+        assert found.marked(10, 14) == {11, 13}
+        strip = plain(session.machine.timeline.overview(200, 120, found, None))
+        assert strip.count("●") == 1
+        assert strip.count("•") == session.machine.timeline.strip_width(120) - 2  # but for the cursor's column
+        lanes = session.machine.timeline.lanes(200, 120, 1, found)[0]
+        assert all(("finding-mark" in span.role) == (span.text == "S") for span in lanes if span.text in "BS")
+        session.close()
+
+
+def test_events_that_cannot_be_told_are_drawn_as_a_stretch(stale_run: Path) -> None:
+    with optrace.load(stale_run) as trace:
+        found = find(trace)
+        whole = next(finding for finding in found.all if finding.code == "OT101")
+        some = Findings([replace(whole, events=whole.events[[0, -1]])])
+        session = Session(trace)
+        strip = plain(session.machine.timeline.overview(200, 120, some, None))
+        assert (strip.count("●"), strip.count("•")) == (1, 1)
+        assert strip.count("╌") > 20
+        session.close()

@@ -132,3 +132,28 @@ async def test_a_trace_past_its_budget_says_what_is_sampled(tmp_path: Path, open
             await press(app, pilot, key)
         await press(app, pilot, "m", "home")
         assert "≈" in await press(app, pilot, "d")
+
+
+@pytest.mark.parametrize("what", ["deleted", "replaced", "cut off"])
+async def test_files_that_go_away_while_open_are_told(network: Path, opened: Opened, tmp_path: Path, what: str) -> None:
+    path = tmp_path / "going.optrace"
+    shutil.copytree(network, path)
+    async with opened(path) as (app, pilot):
+        if what == "deleted":
+            shutil.rmtree(path)
+        elif what == "replaced":
+            shutil.rmtree(path)
+            shutil.copytree(network, tmp_path / "other")
+            shutil.copytree(network, path)
+        else:
+            with open(path / "events.bin", "r+b") as file:
+                file.truncate(64)
+        for _ in range(60):
+            await pilot.pause(0.05)
+            if what in screen_text(app):
+                break
+        text = screen_text(app)
+        assert what in text.splitlines()[-1]
+        assert "the trace cannot be read" in text.splitlines()[0]
+        await press(app, pilot, "right", "end", "4", "n", "home", "q")
+    assert app.return_code == 0

@@ -5,7 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from optrace.errors import OptraceError
 
@@ -13,13 +16,14 @@ if TYPE_CHECKING:
     from optrace.trace.model import Event
     from optrace.trace.reader import Trace
 
+Array = np.ndarray[Any, Any]
 SEVERITIES = ("error", "warning", "hint")
 GLYPHS = {"error": "●", "warning": "▲", "hint": "○"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Placed:
-    """A finding and the event it was first seen at."""
+    """A finding and the events that show it; `seq` is the first."""
 
     code: str
     name: str
@@ -33,6 +37,8 @@ class Placed:
     parameters: tuple[str, ...]
     where: str
     """Its position as text."""
+    events: Array
+    """All events that show it, ascending, where the trace tells which they are; else the first and the last."""
     caused_by: str = ""
 
     @property
@@ -55,6 +61,7 @@ class Findings:
         self._lines: dict[tuple[str, int], list[Placed]] = {}
         for finding in self.all:
             self._lines.setdefault((finding.file, finding.line), []).append(finding)
+        self.columns = lru_cache(8)(self._columns)
 
     def __len__(self) -> int:
         return len(self.all)
@@ -84,6 +91,36 @@ class Findings:
     def previous(self, seq: int) -> int | None:
         place = bisect_left(self._numbers, seq) - 1
         return self._numbers[place] if place >= 0 else None
+
+    def _columns(self, columns: int, count: int) -> dict[int, tuple[str, str]]:
+        """The strip of the run's `count` events: glyph and role of each column that has something to show. A
+        finding's first event has its own glyph, each other a dot; a line joins events that cannot be told."""
+        found: dict[int, tuple[str, str]] = {}
+        mildest_first = sorted(self.all, key=lambda finding: -SEVERITIES.index(finding.severity))
+        places = {
+            finding: np.unique(finding.events.astype(np.int64) * columns // max(1, count)).tolist()
+            for finding in mildest_first
+        }
+        for finding in mildest_first:
+            if len(finding.events) < finding.count:
+                found |= dict.fromkeys(range(places[finding][0], places[finding][-1] + 1), ("╌", finding.role))
+        for finding in mildest_first:
+            found |= dict.fromkeys(places[finding], ("•", finding.role))
+        for finding in mildest_first:
+            found[places[finding][0]] = (finding.glyph, finding.role)
+        return found
+
+    def marked(self, first: int, last: int) -> frozenset[int]:
+        """Those of the events `first` to `last` that show a finding."""
+        return frozenset(
+            int(number)
+            for finding in self.all
+            for number in finding.events[
+                np.searchsorted(finding.events, np.uint32(first)) : np.searchsorted(
+                    finding.events, np.uint32(last), "right"
+                )
+            ]
+        )
 
     @property
     def numbers(self) -> list[int]:
@@ -120,4 +157,18 @@ def place(trace: Trace, finding: Any) -> Placed:
         parameters=tuple(str(parameter) for parameter in finding.parameters or ()),
         where=str(finding.position) if finding.position is not None else "",
         caused_by=str(finding.caused_by or ""),
+        events=_events(trace, seq, max(seq, finding.span[1]), finding.count or 1),
     )
+
+
+def _events(trace: Trace, first: int, last: int, count: int) -> Array:
+    """A finding knows its first and last event and how many there are. Where just as many of the same kind were
+    called from the same place in between, these are they."""
+    if last >= len(trace.events) or last == first:
+        return np.array([first], np.uint32)
+    same = np.ones(last + 1 - first, bool)
+    for name in ("stack", "kind"):
+        column = trace.column(name)
+        same &= column[first : last + 1] == column[first]
+    found = np.flatnonzero(same) + first
+    return (found if len(found) == count else np.array([first, last])).astype(np.uint32)

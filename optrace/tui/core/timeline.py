@@ -10,11 +10,11 @@ import numpy as np
 from optrace.trace.format import KINDS, Flag
 from optrace.tui.core.blocks import strip
 from optrace.tui.core.effects import Effects
-from optrace.tui.core.findings import Findings
+from optrace.tui.core.findings import GLYPHS, Findings
 from optrace.tui.core.kinds import SHOWN
 from optrace.tui.core.numerals import setting, short
 from optrace.tui.core.owners import Owners
-from optrace.tui.core.spans import Line, Span, ends, left, right
+from optrace.tui.core.spans import Line, Span, left, right
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -81,18 +81,14 @@ class Timeline:
         first, last = self.window(seq, room)
         for column in range(self.column_of(first, columns), self.column_of(last, columns) + 1):
             glyphs[column], roles[column] = "━", "window"
-        worst: dict[int, int] = {}
-        order = {"hint": 0, "warning": 1, "error": 2}
-        for finding in findings.all:
-            column = self.column_of(finding.seq, columns)
-            rank = order[finding.severity]
-            if worst.get(column, -1) <= rank:
-                worst[column] = rank
-                glyphs[column], roles[column] = finding.glyph, finding.role
+        shown = findings.columns(columns, len(self._trace.events))
+        for column, (glyph, role) in shown.items():
+            if glyph != "╌" or glyphs[column] == "─":
+                glyphs[column], roles[column] = glyph, role
         if mark is not None:
             column = self.column_of(mark, columns)
             glyphs[column], roles[column] = "◆", "mark"
-        if here in worst or (mark is not None and self.column_of(mark, columns) == here):
+        if glyphs[here] in (*GLYPHS.values(), "◆"):
             roles[here] += " cursor"
         else:
             glyphs[here], roles[here] = "┃", "cursor-line"
@@ -170,7 +166,7 @@ class Timeline:
             own = min(self._touched(seq), default=0)
             start = max(0, min(own - height // 2, len(names) - height))
             shown = shown[start : start + height]
-        marked = set(findings.numbers)
+        marked = findings.marked(first, last)
         lines: list[Line] = []
         for lane in shown:
             active = lane in self._touched(seq)
@@ -206,7 +202,3 @@ class Timeline:
         found = {number for parameter in parameters for number in self._owners.of(parameter)}
         return frozenset(found) or frozenset({0})
 
-
-def header(title: Line, badges: Line, room: int) -> Line:
-    """The first line of the screen."""
-    return ends(title, badges, room)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optrace.errors import OptraceError
+from optrace.trace.format import EVENTS_FILE, TENSORS_FILE
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Span
+from optrace.tui.messages import Damaged
 from optrace.tui.screens.background import Background
 from optrace.tui.screens.jobs import Jobs
 
@@ -19,6 +22,10 @@ POLL = 0.25
 """Seconds between two looks at a trace that is still being recorded, at the least."""
 _READING = ("ledger", "search", "history", "findings")
 """Workers that may be reading the session's trace."""
+WATCH = 1.0
+"""Seconds between two looks at whether the files are still there."""
+Files = tuple[tuple[str, int, int], ...]
+"""Name, number on the disk and size of what must not go away or shrink."""
 Stamp = tuple[tuple[str, int, int], ...]
 
 
@@ -31,11 +38,28 @@ class Following(Background, Jobs):
         self._looking = False
         self._seen: Stamp = ()
         self._newer: Machine | None = None
+        self._files: Files = ()
 
     def start_background(self) -> None:
         super().start_background()
+        self._files = _files(self.session.trace.path)
+        self.set_interval(WATCH, self._watch)
         if not self.session.trace.complete:
             self.set_interval(POLL, self._grow)
+
+    def _watch(self) -> None:
+        """Say so when the files are taken away or cut off. What was opened can still be looked at."""
+        path, files = self.session.trace.path, _files(self.session.trace.path)
+        if len(files) < len(self._files):
+            self.post_message(Damaged(f"{path} was moved or deleted while it was open; nothing new can be read of it"))
+        elif any(now[1] != then[1] for now, then in zip(files, self._files, strict=True)):
+            self.post_message(Damaged(f"{path} was replaced while it was open; what is shown is what was there before"))
+        elif any(now[2] < then[2] for now, then in zip(files, self._files, strict=True)):
+            self.post_message(Damaged(f"{path} is damaged: it was cut off while it was open"))
+        else:
+            self._files = files
+            return
+        self._files = ()  # said once
 
     def _grow(self) -> None:
         """Look for what was recorded since. A worker reads it, into a machine of its own; this one is looked at."""
@@ -92,4 +116,13 @@ def _stamp(path: Path) -> Stamp:
         if not file.name.endswith("-shm"):
             about = file.stat()
             found.append((file.name, about.st_size, about.st_mtime_ns))
+    return tuple(found)
+
+
+def _files(path: Path) -> Files:
+    found = []
+    for name in (EVENTS_FILE, TENSORS_FILE):
+        with suppress(OSError):
+            about = (path / name).stat()
+            found.append((name, about.st_ino, about.st_size))
     return tuple(found)
