@@ -22,6 +22,7 @@ from optrace.tui.core.parts import FRESH, STALE, USED
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import cut, cut_middle, fit, plain, wrap
 from optrace.tui.core.tabs import values
+from optrace.tui.core.tiles import tiled
 
 
 def test_the_core_imports_neither_textual_nor_torch() -> None:
@@ -319,4 +320,53 @@ def test_events_that_cannot_be_told_are_drawn_as_a_stretch(stale_run: Path) -> N
         strip = plain(session.machine.timeline.overview(200, 120, some, None))
         assert (strip.count("●"), strip.count("•")) == (1, 1)
         assert strip.count("╌") > 20
+        session.close()
+
+
+# Kernels
+
+
+@pytest.mark.parametrize("lengths", [(8, 1, 3, 3), (16, 8, 3, 3), (2, 3, 4, 5), (7, 2, 2), (3, 40, 3, 3)])
+def test_tiles_show_every_element_once(lengths: tuple[int, ...]) -> None:
+    value = np.arange(np.prod(lengths)).reshape(lengths)
+    tiles = tiled(lengths, 60, 2)
+    assert tiles is not None
+    everything = tiles.take(value, (0,) * len(lengths), (0, 0), tiles.rows, tiles.columns)
+    assert tiles.columns * 2 <= 60
+    assert sorted(int(cell) for row in everything for cell in row if cell is not None) == list(range(value.size))
+    for place in np.ndindex(*lengths):
+        row, column = tiles.cell(place)
+        assert everything[row][column] == value[place]
+        assert tiles.place(row, column, place) == place
+        top, begin = tiles.window(place, 9, 14)
+        assert top <= row < top + 9
+        assert begin <= column < begin + 14
+
+
+def test_the_cursor_walks_from_kernel_to_kernel() -> None:
+    tiles = tiled((2, 3, 3, 3), 60, 2)
+    assert tiles is not None
+    assert tiles.step((0, 0, 0, 2), 0, 1) == (0, 1, 0, 0)
+    assert tiles.step((0, 1, 0, 0), 0, -1) == (0, 0, 0, 2)
+    assert tiles.step((0, 2, 2, 1), 1, 0) == (1, 2, 0, 1)
+    assert tiles.step((1, 2, 2, 2), 1, 1) == (1, 2, 2, 2)
+    assert tiles.turn((0, 2, 1, 1), 1) == (1, 0, 1, 1)
+    assert tiled((300, 300), 60, 2) is None
+    assert tiled((4, 64, 64), 60, 2) is None
+
+
+def test_sizes_that_a_worker_computes_are_shown_when_they_are_there(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.ones(300, 300))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with optrace.record(tmp_path / "large.optrace"):
+        for _ in range(2):
+            weight.sum().backward()
+            optimizer.step()
+    with optrace.load(tmp_path / "large.optrace") as trace:
+        ready = threading.Event()
+        session = Session(trace, ready.set)
+        first = session.machine.parts.at(trace.parameter("weight"), 0)
+        assert [part.norm for part in first.parts] == [None]
+        assert ready.wait(20)
+        assert [part.norm for part in session.machine.parts.at(trace.parameter("weight"), 0).parts] == [300.0]
         session.close()

@@ -10,6 +10,7 @@ import torch
 
 import optrace
 from optrace.tui import app as app_module
+from optrace.tui.core.spans import plain
 from tests.tui.conftest import Opened
 from tests.tui.drawing import press, screen_text, settle
 
@@ -154,6 +155,26 @@ async def test_files_that_go_away_while_open_are_told(network: Path, opened: Ope
                 break
         text = screen_text(app)
         assert what in text.splitlines()[-1]
-        assert "the trace cannot be read" in text.splitlines()[0]
+        assert ("damaged" if what == "cut off" else "the trace cannot be read") in text.splitlines()[0]
         await press(app, pilot, "right", "end", "4", "n", "home", "q")
     assert app.return_code == 0
+
+
+async def test_no_share_is_told_of_sampled_gradients(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "stale.optrace"
+    torch.manual_seed(0)
+    model = torch.nn.Linear(784, 128)
+    optimizer = torch.optim.Adam(model.parameters())
+    with optrace.record(path, model=model, budget="300kB"):
+        for _ in range(30):  # no zero_grad
+            model(torch.ones(4, 784)).square().sum().backward()
+            optimizer.step()
+    async with opened(path, size=(180, 50)) as (app, pilot):
+        assert app.session.trace.exactness("weight", "grad") == "sampled"
+        await press(app, pilot, "end", "left")
+        session = app.session
+        words = " ".join(plain(line) for line in session.machine.story.of(session.seq, session.selected))
+        assert "Some of what is there now is old" in words
+        assert "%" not in words
+        assert "Only a sample of weight was kept here" in words
+        assert "≈" in await press(app, pilot, "right")

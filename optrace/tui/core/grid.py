@@ -98,6 +98,14 @@ class Grid:
             for row in range(top, last)
         ]
 
+    def row_label(self, row: int) -> str:
+        """What stands left of a row: its number, of a vector that of its first element."""
+        return str(row * (self.fold if len(self.shape) < 2 else 1))
+
+    def column_label(self, column: int) -> str:
+        """What stands above a column."""
+        return str(column) if column % 5 == 0 else ""
+
 
 def start(shape: Place) -> Place:
     """The first element."""

@@ -13,7 +13,7 @@ from optrace.errors import LookupFailed
 from optrace.trace.format import Op
 from optrace.trace.model import Parameter, Position, Site
 from optrace.tui.core.owners import Owners
-from optrace.tui.core.readings import Readings, Stats, norm, wide
+from optrace.tui.core.readings import Pending, Readings, Stats, norm, wide
 
 if TYPE_CHECKING:
     from optrace.ledger.account import Contribution
@@ -91,6 +91,8 @@ class Parts:
         self._known: OrderedDict[tuple[int, int, int], Gradient] = OrderedDict()
         self.ready = len(trace.events) < AT_ONCE and len(trace.parameters) < FEW
         """Whether the ledger is there. Where it is not, `prepare` makes it, in a thread of its own."""
+        self._waiting = 0
+        """How often a size was asked for that a worker has yet to compute."""
         self._lists: dict[int, tuple[int, Array, Array]] = {}
 
     def prepare(self) -> None:
@@ -107,7 +109,10 @@ class Parts:
         if found is None and not self.ready:
             return Gradient(True, waiting=True)
         if found is None:
-            found = self._known[key] = self._find(parameter, seq, limit)
+            waiting = self._waiting
+            found = self._find(parameter, seq, limit)
+            if self._waiting == waiting:  # all of it is known: nothing was left to a worker
+                self._known[key] = found
             if len(self._known) > 4096:
                 self._known.popitem(last=False)
         return found
@@ -170,6 +175,7 @@ class Parts:
 
         size = 8 * parameter.numel
         result = self._readings.compute(("contribution", parameter.id, number), size, work)
+        self._waiting += isinstance(result, Pending)
         return result if isinstance(result, float) else None
 
     def counts(self, parameter: Parameter, numbers: Array) -> tuple[Array, Array]:

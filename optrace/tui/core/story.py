@@ -51,7 +51,21 @@ class Story:
         lines = self._telling[event.kind](event, self._effects.of(seq), selected)
         if event.failed:
             lines.append([Span("The call raised an exception; what it had done by then is shown.", "finding-error")])
-        return lines
+        return lines + self._kept(event, selected)
+
+    def _kept(self, event: Event, selected: Parameter | None) -> list[Line]:
+        """That the numbers of the parameter told of come from a sample, or that its values are missing."""
+        changes = self._effects.of(event.seq).changes
+        pick = self._pick(tuple(number for number, _ in changes), selected)
+        kinds = [kind for number, kind in changes if pick is not None and number == pick.id]
+        kept = {self._trace.exactness(pick, kind, event.seq) for kind in kinds if pick is not None} - {None, "exact"}
+        if pick is None or not kept:
+            return []
+        if kept == {"dropped"}:
+            words = f"The new values of {pick.name} were not kept: the trace was past its size budget."
+        else:
+            words = f"≈ Only a sample of {pick.name} was kept here; what is marked ≈ comes from it."
+        return [[Span(words, "finding-hint")]]
 
     # Helpers
 
@@ -113,21 +127,15 @@ class Story:
     def _what_was_there(self, gradients: list[Gradient], where: str) -> list[Line]:
         stale = [part for gradient in gradients for part in gradient.parts if part.fate == STALE]
         if stale:
-            sizes = [
-                (part.norm or 0.0, part.fate)
-                for gradient in gradients
-                for part in gradient.parts
-                if part.norm is not None
-            ]
-            whole = sum(size for size, _ in sizes)
-            share = sum(size for size, fate in sizes if fate == STALE) / whole if whole else 0.0
+            share = _share(gradients, lambda part: part.fate == STALE)
+            much = "Some" if share is None else percent(share)
             steps = sorted({step for part in stale for step in part.steps})
             at = listed([self._position(step) for step in steps])
             verb = "the step at" if len(steps) == 1 else "the steps at"
             return [
                 [
                     Span("It was not empty: ", "stale bold"),
-                    Span(f"{percent(share)} of what is there now{where} is old", "stale bold"),
+                    Span(f"{much} of what is there now{where} is old", "stale bold"),
                     Span(f" and was already applied by {verb} {at}. Nothing cleared it in between."),
                 ]
             ]
@@ -152,7 +160,9 @@ class Story:
             if after is None:
                 return []
             grown = [Span(f"{short(before, 4)} → ")] if before is not None and len(gradient.parts) > 1 else []
-            return [Span(f"{parameter.name}: gradient norm ", "dim"), *grown, Span(short(after, 4), "bold changed")]
+            about = "≈" if self._readings.sampled(parameter, "grad", seq) else ""
+            text = about + short(after, 4)
+            return [Span(f"{parameter.name}: gradient norm ", "dim"), *grown, Span(text, "bold changed")]
         line: Line = [Span(f"{parameter.name}: " if single else f"{parameter.name}: norm ", "dim")]
         values = [self._amount(parameter, part, single) for part in gradient.parts]
         total = self._amount_now(parameter, seq, single)
@@ -254,26 +264,31 @@ class Story:
                     Span("no backward came since the last step."),
                 ]
             ]
-        sizes = [(part.norm or 0.0, part.applied > 1) for gradient in full for part in gradient.parts]
-        whole = sum(size for size, _ in sizes)
-        share = sum(size for size, old in sizes if old) / whole if whole else 0.0
+        share = _share(full, lambda part: part.applied > 1)
+        much = "Some" if share is None else percent(share)
         most_often = max(part.applied for part in again)
         return [
             [
-                Span(f"{percent(share)} of the gradient it used{self._in(held, subject)} was old", "stale bold"),
+                Span(f"{much} of the gradient it used{self._in(held, subject)} was old", "stale bold"),
                 Span(f": applied before, now for the {_ordinal(most_often)} time."),
             ]
         ]
 
     def _moved(self, parameter: Parameter, seq: int) -> list[Line]:
+        about, before, after = "", None, None
         try:
             before = self._readings.before(parameter, "param", seq)
             after = self._readings.array(parameter, "param", seq)
         except LookupFailed:
+            about = "≈"
+        if not about and (before is None or after is None or before.shape != after.shape or after.size == 0):
             return []
-        if before is None or after is None or before.shape != after.shape or after.size == 0:
-            return []
-        if parameter.numel <= 8 and bool((before == before.flat[0]).all() and (after == after.flat[0]).all()):
+        if (
+            before is not None
+            and after is not None
+            and parameter.numel <= 8
+            and bool((before == before.flat[0]).all() and (after == after.flat[0]).all())
+        ):
             old, new = before.flat[0], after.flat[0]
             moved = float(new.real) - float(old.real)
             sign = "+" if moved >= 0 else "−"
@@ -288,7 +303,7 @@ class Story:
             ]
         ratio = self._readings.ratio(parameter, seq)
         if isinstance(ratio, float):
-            return [[Span(f"{parameter.name}: ", "dim"), Span(f"moved by {short(ratio)} of its own norm.")]]
+            return [[Span(f"{parameter.name}: ", "dim"), Span(f"moved by {about}{short(ratio)} of its own norm.")]]
         return []
 
     def _zero_grad(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
@@ -406,6 +421,16 @@ class Story:
 
     def _position(self, seq: int) -> str:
         return f"{int(self._trace.column('iteration')[seq])}:{int(self._trace.column('index')[seq])}"
+
+
+def _share(gradients: list[Gradient], old: Callable[[Part], bool]) -> float | None:
+    """The share of the old parts by norm; None where a part's norm is not known, as in a value that was sampled."""
+    parts = [part for gradient in gradients for part in gradient.parts]
+    sizes = [part.norm for part in parts]
+    if any(size is None for size in sizes):
+        return None
+    whole = sum(size for size in sizes if size is not None)
+    return sum(part.norm or 0.0 for part in parts if old(part)) / whole if whole else None
 
 
 def _number(value: object) -> str:

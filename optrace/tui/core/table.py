@@ -159,7 +159,8 @@ class Table:
             return [Span(left("  " + words, room), "dim")]
         line: Line = [Span("  "), *draw(gradient.parts, inner)]
         role = STALE if gradient.stale else FRESH if gradient.fresh else USED
-        line.append(Span(left(f" {words}", beside), role))
+        about = "≈" if any(part.norm is None for part in gradient.parts) else " "  # how long each part is, is not known
+        line.append(Span(left(about + words, beside), role))
         return line
 
 

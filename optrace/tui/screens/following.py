@@ -49,17 +49,19 @@ class Following(Background, Jobs):
 
     def _watch(self) -> None:
         """Say so when the files are taken away or cut off. What was opened can still be looked at."""
-        path, files = self.session.trace.path, _files(self.session.trace.path)
+        files, name = _files(self.session.trace.path), self.session.trace.path.name
+        if not self._files:
+            return  # said already
         if len(files) < len(self._files):
-            self.post_message(Damaged(f"{path} was moved or deleted while it was open; nothing new can be read of it"))
+            self.post_message(Damaged(f"{name} was moved or deleted while it was open; nothing new can be read of it"))
         elif any(now[1] != then[1] for now, then in zip(files, self._files, strict=True)):
-            self.post_message(Damaged(f"{path} was replaced while it was open; what is shown is what was there before"))
+            self.post_message(Damaged(f"{name} was replaced while it was open; what is shown is what was there before"))
         elif any(now[2] < then[2] for now, then in zip(files, self._files, strict=True)):
-            self.post_message(Damaged(f"{path} is damaged: it was cut off while it was open"))
+            self.post_message(Damaged(f"{name} is damaged: it was cut off while it was open"))
         else:
             self._files = files
             return
-        self._files = ()  # said once
+        self._files = ()
 
     def _grow(self) -> None:
         """Look for what was recorded since. A worker reads it, into a machine of its own; this one is looked at."""

@@ -38,7 +38,7 @@ class MainScreen(Following, Asking, Inspecting, Playing):
     def _damaged(self, message: Damaged) -> None:
         message.stop()
         self.topbar.status = [Span("✗ the trace cannot be read", "bad")]
-        self.note(message.reason, "bad")
+        self.note(message.reason.replace(f"{self.session.trace.path.parent}/", ""), "bad")  # what is wrong must fit
         self.topbar.show()
 
     def action_theme(self) -> None:

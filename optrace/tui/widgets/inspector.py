@@ -51,7 +51,6 @@ class InspectorPane(Lines):
             self.entitle("Parameter")
             self._lines.append([Span("No parameter is selected.", "dim")])
             return len(self._lines)
-        self.entitle(cut_middle(parameter.name, max(8, width - 6)))
         if session.view.tab in _SIMPLE:
             if height > 12:
                 self._lines.append([])
@@ -67,6 +66,9 @@ class InspectorPane(Lines):
                 self._lines += values.lines(session.machine, parameter, session.seq, session.look, room, left)
             else:
                 self._lines += self._history(room, left)
+        self.entitle(
+            cut_middle(parameter.name, max(8, width - 6)), "Ctrl+↓ ↑ more" if len(self._lines) > height else ""
+        )
         stamp = (parameter.id, session.view.tab, session.view.kind, session.view.view)
         if stamp != self._stamp:
             self._stamp = stamp

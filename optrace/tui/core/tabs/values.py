@@ -15,7 +15,8 @@ from optrace.tui.core.grid import Grid, Place
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import count, element, index, shape, short
 from optrace.tui.core.readings import Pending, Stats, wide
-from optrace.tui.core.spans import Line, Span, left, right, width
+from optrace.tui.core.spans import Line, Span, left, right, width, wrap
+from optrace.tui.core.tiles import Tiles, tiled
 
 VIEWS = ("heat map", "numbers", "histogram")
 HEAD = 2
@@ -48,6 +49,8 @@ def shown_kinds(machine: Machine, parameter: Parameter) -> list[str]:
 def grid_of(parameter: Parameter, look: Look, room: int, lengths: Place | None = None) -> Grid:
     """The grid of a value in `room` columns."""
     lengths = parameter.shape if lengths is None else lengths
+    if look.view == "heat map" and (tiles := tiled(lengths, room - margin_of(lengths), look.cell)) is not None:
+        return tiles
     fold = max(1, (room - margin_of(lengths)) // look.cell)
     if look.view == "heat map" and fold > 10:
         fold -= fold % 10
@@ -57,6 +60,8 @@ def grid_of(parameter: Parameter, look: Look, room: int, lengths: Place | None =
 def margin_of(lengths: Place) -> int:
     """Columns left of the grid, for the rows' numbers."""
     rows = lengths[-2] if len(lengths) >= 2 else lengths[0] if lengths else 1
+    if len(lengths) > 2:
+        rows = max(rows, *lengths[:-2])
     return max(4, len(str(max(0, rows - 1))) + 2)
 
 
@@ -80,7 +85,7 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
         parameter.id,
         look.kind,
         found[0],
-        place[:-2] if len(lengths) > 2 else (),
+        place[:-2] if len(lengths) > 2 and not isinstance(grid, Tiles) else (),
         first,
         rows,
         columns,
@@ -116,10 +121,10 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
             ]
         ]
     if isinstance(got, str):
-        return [[Span(got, "dim")]]
+        return wrap([Span(got, "dim")], room)
     if hasattr(got, "indices"):
-        return _sampled(got, parameter, height)
-    head = _head(machine, parameter, seq, look, place, lengths)
+        return _sampled(got, parameter, room, height)
+    head = _head(machine, parameter, seq, look, place, lengths, isinstance(grid, Tiles))
     if 0 in lengths:
         return [*head, [Span(f"Its shape is {shape(lengths)}: it has no elements.", "dim")]]
     if look.view == "histogram":
@@ -142,7 +147,9 @@ def _legend(limit: float) -> Line:
     ]
 
 
-def _head(machine: Machine, parameter: Parameter, seq: int, look: Look, place: Place, lengths: Place) -> list[Line]:
+def _head(
+    machine: Machine, parameter: Parameter, seq: int, look: Look, place: Place, lengths: Place, tiles: bool
+) -> list[Line]:
     value = machine.readings.element(parameter, look.kind, seq, place) if 0 not in lengths else None
     stats = machine.readings.stats(parameter, look.kind, seq) if look.kind != "update" else None
     line: Line = [
@@ -162,7 +169,7 @@ def _head(machine: Machine, parameter: Parameter, seq: int, look: Look, place: P
     if len(lengths) > 2:
         part = ", ".join(map(str, place[:-2]))
         where.append(Span(f"   slice [{part}, :, :] of {math.prod(lengths[:-2])}", "bold"))
-        where.append(Span("   , . other slices", "dim"))
+        where.append(Span("   , . slices", "dim") if tiles else Span("   , . other slices", "dim"))
     return [line, where]
 
 
@@ -176,15 +183,17 @@ def _cells(
     marks = [" "] * (margin + columns * look.cell + 8)
     for column in range(columns):
         number = begin + column
-        if look.view == "numbers" or number % 5 == 0:
-            text = right(str(number), look.cell) if look.view == "numbers" else str(number)
+        text = right(str(number), look.cell) if look.view == "numbers" else grid.column_label(number)
+        if text:
             at = margin + column * look.cell
             marks[at : at + len(text)] = text
     found: list[Line] = [[Span("".join(marks)[:room].rstrip(), "axis")]]
     for offset, row in enumerate(cells):
-        number = (top + offset) * (grid.fold if len(grid.shape) < 2 else 1)
-        line: Line = [Span(right(str(number), margin - 1) + " ", "axis")]
+        line: Line = [Span(right(grid.row_label(top + offset), margin - 1) + " ", "axis")]
         for column, value in enumerate(row):
+            if value is None:  # between two tiles
+                line.append(Span(" " * look.cell))
+                continue
             here = (top + offset, begin + column) == chosen
             line.append(
                 heat(value, limit, here) if look.view == "heat map" else number_cell(value, limit, here, look.cell)
@@ -270,19 +279,14 @@ def _histogram_lines(found: tuple[Any, Any, int, int], room: int, height: int) -
     return [*lines, note]
 
 
-def _sampled(sample: Any, parameter: Parameter, height: int) -> list[Line]:
+def _sampled(sample: Any, parameter: Parameter, room: int, height: int) -> list[Line]:
     """Past the size budget: what was kept."""
-    kept = len(sample.indices)
-    found: list[Line] = [
-        [
-            Span(
-                f"Past the size budget: {kept} of {parameter.numel} elements were kept, and statistics of all.",
-                "finding-hint",
-            )
-        ],
-        [Span("   ".join(f"{name} {short(value)}" for name, value in sample.statistics.items()), "dim")],
-    ]
-    for flat, value in list(zip(sample.indices, sample.values, strict=True))[: max(1, height - 2)]:
+    words = f"≈ Past the size budget: {len(sample.indices)} of {parameter.numel} elements were kept"
+    found = wrap([Span(f"{words}, and statistics of all.", "finding-hint")], room)
+    found += wrap(
+        [Span("   ".join(f"{name} {short(value)}" for name, value in sample.statistics.items()), "dim")], room
+    )
+    for flat, value in list(zip(sample.indices, sample.values, strict=True))[: max(1, height - len(found))]:
         place = tuple(int(i) for i in np.unravel_index(int(flat), parameter.shape)) if parameter.shape else ()
         found.append([Span(left(index(place), 20), "dim"), Span(element(value))])
     return found
