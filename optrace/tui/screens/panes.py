@@ -34,7 +34,7 @@ class Panes(Screen[None]):
     Panes.-wide #body { grid-columns: 3fr 5fr; }
     Panes.-narrow #body { layout: vertical; }
     Panes.-narrow #panes { display: block; }
-    Panes.-narrow #story { dock: top; height: 6; }
+    Panes.-narrow #story { dock: top; height: 7; }
     Panes.-narrow #source, Panes.-narrow #table, Panes.-narrow #inspector { display: none; height: 1fr; }
     Panes.-narrow .-shown { display: block !important; }
     """

@@ -65,7 +65,8 @@ class KeyBar(Lines):
             size = cells(key) + cells(word) + 1
             self._spots.append((at, at + size, action))
             at += size + 3
-        return fit(line, min(width, at - 3))
+        line[-1] = Span(line[-1].text.rstrip(), "dim")  # spaces at the end are not worth cutting a word for
+        return fit(line, width)
 
     @staticmethod
     def _width(keys: list[tuple[str, str, str]]) -> int:
