@@ -12,6 +12,7 @@ from optrace.cli.check import split_codes
 from optrace.cli.command import Command, ExitCode, open_trace
 from optrace.cli.text import count, printable, tell
 from optrace.errors import OptraceError
+from optrace.recording.program import Program
 from optrace.recording.size import DEFAULT_BUDGET, format_size, parse_size
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ class Run(Command):
     and exit code. What its loop does to every parameter, gradient and optimizer
     state goes into a trace named after it (train.py -> train.optrace). At its end
     a summary and the findings of `optrace check` are printed on stderr.
+
+    Of processes that train together each has a trace of its own in that folder,
+    train.optrace/rank-0: torchrun [OPTION ...] -m optrace run train.py, or as well
+    optrace run -m torch.distributed.run [OPTION ...] train.py.
     """
 
     name = "run"
@@ -49,17 +54,23 @@ class Run(Command):
     def run(self, arguments: argparse.Namespace) -> int:
         from optrace.cli.main import guarded
 
-        prepared: list[Launch] = []
+        prepared: list[Launch | Program] = []
         failed = guarded(self._prepare, arguments, prepared)
         if not prepared:
             return failed
-        prepared[0].run()  # whatever this raises is the script's
+        chosen = prepared[0]
+        if isinstance(chosen, Program):  # torchrun, which is not recorded itself
+            chosen.prepare()
+            chosen.execute()
+        else:
+            chosen.run()  # whatever this raises is the script's
         return ExitCode.SUCCESS
 
-    def _prepare(self, arguments: argparse.Namespace, prepared: list[Launch]) -> int:
+    def _prepare(self, arguments: argparse.Namespace, prepared: list[Launch | Program]) -> int:
         from optrace.recording.launch import Launch
+        from optrace.recording.launchers import Ranks, launches_others
         from optrace.recording.places import check_claim, place_of_rank
-        from optrace.recording.program import Code, Module, Program, program
+        from optrace.recording.program import Code, Module, program
 
         budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
         rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's
@@ -74,7 +85,8 @@ class Run(Command):
             chosen = program(rest[0], rest[1:])
         else:
             raise OptraceError("nothing to run; name a script, or -m a module, or -c code; see optrace run --help")
-        path = Path(arguments.output or f"{chosen.name}.optrace")
+        ranks = Ranks(chosen.arguments) if launches_others(chosen.command) else None
+        path = Path(arguments.output or f"{(ranks or chosen).name}.optrace")
         check_claim(path, arguments.force, place_of_rank())
         ignored = split_codes(arguments.ignore) or []
         if ignored:
@@ -82,11 +94,24 @@ class Run(Command):
 
             codes(ignored)  # a code that does not exist is said before the script runs, not after
 
+        if ranks is not None:
+            prepared.append(ranks.program(_own_options(arguments)))
+            return ExitCode.SUCCESS
+
         def ended(outcome: Outcome) -> None:
             _tell_outcome(outcome, arguments.quiet, ignored)
 
         prepared.append(Launch(chosen, path, budget=budget, overwrite=arguments.force, ended=ended))
         return ExitCode.SUCCESS
+
+
+def _own_options(arguments: argparse.Namespace) -> list[str]:
+    """What was said to this `optrace run`, to be said to another."""
+    said = []
+    for option, value in (("-o", arguments.output), ("--budget", arguments.budget), ("--ignore", arguments.ignore)):
+        if value:
+            said += [option, value]
+    return said + ["-f"] * arguments.force + ["-q"] * arguments.quiet
 
 
 def _tell_outcome(outcome: Outcome, quiet: bool, ignored: list[str]) -> None:

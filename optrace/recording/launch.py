@@ -34,7 +34,7 @@ class Outcome:
     folder: Path
     """Where the script was started."""
     started: bool
-    """Whether torch was ever imported, and a trace begun."""
+    """Whether torch was ever imported, and a trace begun, here or in a process that this one started."""
     failure: str | None
     events: int
     last: bool
@@ -97,7 +97,7 @@ class Launch:
                 path=self._path.with_name(recording.shared.name),
                 place=recording.shared,
                 folder=self._folder,
-                started=self._started,
+                started=self._started or recording.joined,
                 failure=recording.failure,
                 events=recording.events,
                 last=recording.last,

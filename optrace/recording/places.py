@@ -20,7 +20,7 @@ from typing import Any
 
 from optrace.errors import RecordingError
 from optrace.trace.format import APPLICATION_ID, EVENTS_FILE, INDEX_FILE, TENSORS_FILE
-from optrace.trace.processes import is_name
+from optrace.trace.processes import MAIN, is_name
 
 PROCESSES_FILE = "processes.json"
 _LAUNCH = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID")
@@ -88,6 +88,12 @@ def claim(path: Path, overwrite: bool, place: Place | None = None) -> Path:
     return folder / place.name
 
 
+def joins(folder: Path, launch: str) -> bool:
+    """Whether children of this very run were there first."""
+    known = _read(folder)
+    return known is not None and known["launch"] == launch
+
+
 def check_claim(path: Path, overwrite: bool, place: Place | None = None) -> None:
     """Whether a new trace may take the path; touches nothing. Raises `RecordingError` where it may not."""
     if place is not None:
@@ -112,6 +118,40 @@ def is_trace(path: Path) -> bool:
     except OSError:
         return False
     return header[:15] == b"SQLite format 3" and int.from_bytes(header[68:72], "big") == APPLICATION_ID
+
+
+def claim_beside(folder: Path, parent: str, launch: str, claimed: bool, overwrite: bool) -> tuple[Place, Path]:
+    """Where a child's trace goes: after its rank, if it has one, else numbered, in the folder of the run it is part of.
+
+    `claimed`: the run has made the folder its own already, so what is in it is not to be removed.
+    """
+    rank = place_of_rank()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(folder.parent):
+            known = _read(folder)
+            if known is None or known["launch"] != launch:
+                if not claimed:
+                    check_claim(folder, overwrite)
+                    _remove(folder)
+                folder.mkdir(exist_ok=True)
+                _write(folder, {"launch": launch, "size": 0, "ended": []})
+            name = _free_name(folder, "" if parent == MAIN else f"{parent}-", rank)
+            (folder / name).mkdir()
+    except OSError as error:
+        raise RecordingError(f"cannot record into {folder}: {error.strerror}") from error
+    return Place(name, launch, 0), folder / name
+
+
+def _free_name(folder: Path, prefix: str, rank: Place | None) -> str:
+    if rank is not None and not prefix:
+        if not os.path.lexists(folder / rank.name):
+            return rank.name
+        prefix = f"{rank.name}-"
+    number = 1
+    while os.path.lexists(folder / f"{prefix}process-{number}"):
+        number += 1
+    return f"{prefix}process-{number}"
 
 
 def ended(folder: Path, place: Place) -> bool:

@@ -12,14 +12,17 @@ import socket
 import sqlite3
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from optrace.errors import RecordingError
-from optrace.recording.places import Place, claim, ended, place_of_rank
+from optrace.recording.children import Announcement, Parent, arm, disarm
+from optrace.recording.places import Place, claim, claim_beside, ended, joins, place_of_rank
 from optrace.recording.size import DEFAULT_BUDGET, parse_size
+from optrace.trace.processes import MAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -79,6 +82,10 @@ class record:
         self._sources: dict[str, str] = {}
         self._pid = 0
         self._place: Place | None = None  # among processes that run together
+        self._parent: Parent | None = None  # this process was started by a recorded one
+        self._folder = ""  # that all processes share, absolute
+        self._launch = uuid.uuid4().hex
+        self._announcement = Announcement(self._as_parent)
 
     # Ways to use it
 
@@ -111,9 +118,11 @@ class record:
             raise RecordingError(f"already recording into {holder.path}; {remedy}")
         if _current is self:
             raise RecordingError(f"already recording into {self.path}; it was started before")
-        self._place = place_of_rank()
-        self.path = claim(self._asked, self._overwrite, self._place)
+        disarm()
+        self._claim()
+        self._folder = os.path.abspath(self.shared)
         _current = self
+        self._announcement.make()
         self.failure = None
         self._pid = os.getpid()
         try:
@@ -131,6 +140,7 @@ class record:
         if _current is not self:
             return
         _current = None
+        self._announcement.withdraw()
         atexit.unregister(self.stop)
         if os.getpid() != self._pid:
             return  # a forked child: the trace is its parent's
@@ -143,6 +153,7 @@ class record:
         global _expected
         _expected = self
         self._sources = dict(sources)
+        self._announcement.make()
 
     def start_below(self, base: FrameType) -> None:
         """Begin recording, or say why not; `base` and the frames that called it are no part of the user's program."""
@@ -153,7 +164,46 @@ class record:
             self.failure = str(error) if isinstance(error, RecordingError) else reason(error)
             self._report(f"cannot record, the training goes on: {self.failure}")
 
+    # For children of a recorded process
+
+    @classmethod
+    def of_child(cls, parent: Parent) -> record:
+        """The recording of a process that a recorded one started."""
+        recording = cls(parent.folder, budget=parent.budget, meta=parent.meta)
+        recording._parent, recording._sources = parent, parent.sources
+        return recording
+
+    def _as_parent(self) -> Parent:
+        alone = self._place is None
+        return Parent(
+            folder=self._folder or os.path.abspath(self._asked),
+            name=MAIN if self._place is None else self._place.name,
+            launch=self._launch if self._place is None else self._place.launch,
+            claimed=self._recorder is not None or not alone,
+            overwrite=self._overwrite,
+            budget=self._budget,
+            meta=self._meta,
+            sources=self._sources,
+        )
+
+    def _claim(self) -> None:
+        """Find out where the trace goes, and make way there."""
+        parent = self._parent
+        if parent is not None or joins(self._asked, self._launch):
+            known = parent or self._as_parent()
+            self._place, self.path = claim_beside(
+                Path(known.folder), known.name, known.launch, known.claimed, known.overwrite
+            )
+            return
+        self._place = place_of_rank()
+        self.path = claim(self._asked, self._overwrite, self._place)
+
     # What came of it
+
+    @property
+    def joined(self) -> bool:
+        """Whether processes that this one started have recorded."""
+        return self._place is None and joins(Path(self._folder or self._asked), self._launch)
 
     @property
     def events(self) -> int:
@@ -238,7 +288,7 @@ class record:
             for key, value in ending.items():
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
         writer.stop()
-        self.last = self._place is None or ended(self.path.parent, self._place)
+        self.last = self._place is None or (bool(self._place.size) and ended(self.path.parent, self._place))
 
     def _writing_failed(self, error: BaseException) -> None:
         self.failure = reason(error)
@@ -289,13 +339,17 @@ def describe(torch: Any) -> dict[str, Any]:
 
 
 def _forget_in_child() -> None:
-    """A forked child records nothing: the trace and its writer thread are the parent's."""
+    """In a forked child the trace and its writer thread are the parent's; it gets its own once it trains."""
     global _current, _expected
+    holder = _current or _expected
     if _current is not None and _current._recorder is not None:
         _current._recorder.active = False
         if _current._patches is not None:
             _current._patches.undo()
     _current = _expected = None
+    if holder is not None:
+        holder._announcement.withdraw()
+        arm(holder._as_parent(), holder._base, holder)
 
 
 if hasattr(os, "register_at_fork"):

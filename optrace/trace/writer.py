@@ -60,7 +60,7 @@ class Stream:
         self.block = Block(block_size)
         self.full: deque[Block] = deque()
         self.failed = False
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
         self._free: deque[Block] = deque()
         self._more = blocks - 1  # blocks that may still be allocated
         self._room = threading.Event()
@@ -187,7 +187,7 @@ class TraceWriter:
         self._stopping = False
         self._segments: list[tuple[str, int, int, int]] = []
         self._late: deque[tuple[memoryview, int, Any]] = deque()
-        folder.mkdir(parents=True, exist_ok=False)
+        folder.mkdir(parents=True, exist_ok=True)  # the recording has made way; a file that is there is an error
         self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
         self.tensors = Stream(folder / TENSORS_FILE, TENSOR_BLOCK, TENSOR_BLOCKS, self._wake)
         self._index = sqlite3.connect(folder / INDEX_FILE, isolation_level=None, check_same_thread=False)

@@ -181,13 +181,13 @@ def test_data_loader_workers(path: Path) -> None:
 def _child(model: nn.Module, optimizer: Any, queue: Any) -> None:
     from optrace.recording.session import current
 
-    turn(model, optimizer)
-    optrace.mark("from the child")
+    optrace.mark("before it trains")
     queue.put((current() is None, torch.Tensor.backward.__module__))
+    turn(model, optimizer)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_forked_child_records_nothing(path: Path) -> None:
+def test_a_forked_child_records_nothing_before_it_trains_and_then_beside_its_parent(path: Path) -> None:
     model, optimizer = small()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
@@ -201,8 +201,11 @@ def test_a_forked_child_records_nothing(path: Path) -> None:
             child.kill()
         assert child.exitcode == 0
         turn(model, optimizer)
-    assert queue.get(timeout=5)[0] is True
-    assert kinds(optrace.load(path)) == ZBS * 2
+    assert queue.get(timeout=5) == (True, "torch._tensor")
+    with optrace.load(path) as trace:
+        assert kinds(trace) == ZBS * 2
+        assert list(trace.processes) == ["main", "process-1"]
+        assert kinds(trace.processes["process-1"]) == ZBS
 
 
 # Copies and other settings

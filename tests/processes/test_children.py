@@ -1,0 +1,129 @@
+"""Scripts that fork or spawn: each process that trains has its own trace, the others none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import optrace
+
+from .programs import kinds, python, script
+
+ZBS = ["zero_grad", "backward", "step"]
+
+TRAIN = """
+    import multiprocessing, os, sys
+    import torch
+    from torch import nn
+    from torch.utils.data import DataLoader, TensorDataset
+
+    def train(seed, steps=3):
+        torch.manual_seed(seed)
+        model = nn.Linear(2, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        for _ in range(steps):
+            optimizer.zero_grad()
+            model(torch.ones(1, 2)).square().sum().backward()
+            optimizer.step()
+        print(seed, model.weight.tolist(), flush=True)
+
+    def by(method, count=2):
+        context = multiprocessing.get_context(method)
+        children = [context.Process(target=train, args=(seed,)) for seed in range(count)]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+            assert child.exitcode == 0
+
+    def by_torch():
+        import torch.multiprocessing
+        torch.multiprocessing.spawn(train, nprocs=2)
+
+    def forks():
+        if os.fork() == 0:
+            train(0)
+            os._exit(0)
+        os.wait()
+        train(1)
+
+    def loads():
+        for method in ("fork", "spawn"):
+            data = DataLoader(TensorDataset(torch.ones(4, 2)), num_workers=1, multiprocessing_context=method)
+            for (batch,) in data:
+                assert batch.sum() == 2
+        train(0)
+
+    if __name__ == "__main__":
+        eval(sys.argv[1])
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "names"),
+    [
+        ("by('fork')", ["process-1", "process-2"]),
+        ("(by('spawn', 1), train(7))", ["main", "process-1"]),
+        ("forks()", ["main", "process-1"]),
+        ("loads()", ["main"]),
+        pytest.param("by('forkserver')", ["process-1", "process-2"], marks=pytest.mark.slow),
+        pytest.param("(by('fork'), by('spawn', 1))", ["process-1", "process-2", "process-3"], marks=pytest.mark.slow),
+        pytest.param("by_torch()", ["process-1", "process-2"], marks=pytest.mark.slow),
+    ],
+)
+def test_each_process_that_trains_has_its_own_trace(call: str, names: list[str], tmp_path: Path) -> None:
+    script(tmp_path, TRAIN)
+    ended = python("-m", "optrace", "run", "train.py", call, cwd=tmp_path)
+    plain = python("train.py", call, cwd=tmp_path)
+    assert ended.code == plain.code == 0, ended.err
+    assert sorted(ended.out.splitlines()) == sorted(plain.out.splitlines())  # the weights that came of it
+    with optrace.load(tmp_path / "train.optrace") as first:
+        assert list(first.processes) == names
+        assert not first.unreadable
+        for trace in first.processes.values():
+            assert kinds(trace) == [ZBS] * 3
+            assert trace.complete
+            sites = {(Path(event.site.file).name, event.site.function) for event in trace.events}
+            assert sites == {("train.py", "train")}
+            assert all("train.py" in Path(file).name for file in trace.sources if Path(file).parent == tmp_path)
+        assert not [f for f in optrace.check(first) if f.severity != "hint"]
+    counted = f"{9 * len(names)} events, 3 iterations, 2 parameters"
+    assert ended.said[0].startswith(f"optrace: {counted}, ")
+    assert len(ended.said) == 3
+
+
+def test_a_child_that_is_killed_leaves_the_others_readable(tmp_path: Path) -> None:
+    script(
+        tmp_path,
+        """
+        import multiprocessing, os, signal, time
+        import torch
+
+        def train(dies):
+            w = torch.ones(2, requires_grad=True)
+            optimizer = torch.optim.SGD([w], lr=0.1)
+            for turn in range(5):
+                optimizer.zero_grad()
+                w.square().sum().backward()
+                optimizer.step()
+            if dies:
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        for dies in (True, False):
+            child = multiprocessing.get_context("fork").Process(target=train, args=(dies,))
+            child.start()
+            child.join()
+        train(False)
+        """,
+    )
+    ended = python("-m", "optrace", "run", "train.py", cwd=tmp_path)
+    assert ended.code == 0
+    with optrace.load(tmp_path / "train.optrace") as first:
+        assert {name: trace.complete for name, trace in first.processes.items()} == {
+            "main": True,
+            "process-1": False,
+            "process-2": True,
+        }
+        assert all(kinds(trace) == [ZBS] * 5 for trace in first.processes.values())
