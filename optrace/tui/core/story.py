@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from optrace.errors import LookupFailed
 from optrace.trace.model import Event, Parameter
+from optrace.tui.core.calls import CALLS
 from optrace.tui.core.effects import Effects, Summary
 from optrace.tui.core.numerals import count, element, listed, percent, setting, short, times
 from optrace.tui.core.owners import Owners
@@ -34,13 +35,7 @@ class Story:
             "zero_grad": self._zero_grad,
             "backward": self._backward,
             "step": self._step,
-            "clip": self._clip,
-            "scheduler_step": self._scheduler,
-            "unscale": self._unscale,
-            "scaler_update": self._scaler,
-            "load_state": self._load,
             "mutation": self._mutation,
-            "mark": self._mark,
         }
 
     def of(self, seq: int, selected: Parameter | None) -> list[Line]:
@@ -48,7 +43,11 @@ class Story:
         event = self._trace.events[seq]
         if not self._parts.ready:
             return [[Span(event.kind, "bold"), Span(" … reading the ledger", "dim")]]
-        lines = self._telling[event.kind](event, self._effects.of(seq), selected)
+        summary = self._effects.of(seq)
+        if event.kind in CALLS:
+            lines = CALLS[event.kind](event, summary, self._named)
+        else:
+            lines = self._telling[event.kind](event, summary, selected)
         if event.failed:
             lines.append([Span("The call raised an exception; what it had done by then is shown.", "finding-error")])
         return lines + self._kept(event, selected)
@@ -336,61 +335,6 @@ class Story:
             Span("it is lost.", "finding-warning bold"),
         ]
 
-    def _clip(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
-        before, after = event.detail.get("norm_before"), event.detail.get("norm_after")
-        head = Span(str(event.detail.get("function", "clipping")), "event-other bold")
-        if not summary.rescaled:
-            known = "" if before is None else f": their norm {_number(before)} is within the limit"
-            text = f" left the gradients as they were{known}."
-            return [[head, Span(text)]]
-        line = [head, Span(" shrank the gradient of "), Span(self._named(summary.rescaled), "bold")]
-        if before is not None and after is not None:
-            line.append(Span(f": total norm {_number(before)} → {_number(after)}."))
-        return [line]
-
-    def _scheduler(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
-        head = Span(f"{event.detail.get('scheduler', 'scheduler')}.step", "event-other bold")
-        before, after = event.detail.get("lr_before"), event.detail.get("lr_after")
-        if before == after or not isinstance(before, list) or not isinstance(after, list):
-            return [[head, Span(" left the learning rate as it was.")]]
-        pairs = [f"{_number(old)} → {_number(new)}" for old, new in zip(before, after, strict=False)]
-        return [
-            [
-                head,
-                Span(" changed the learning rate: "),
-                Span(listed(list(dict.fromkeys(pairs))), "bold changed"),
-                Span("."),
-            ]
-        ]
-
-    def _unscale(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
-        found = event.detail.get("found_inf") or []
-        line = [
-            Span("unscale_", "event-other bold"),
-            Span(f" divided the gradients by the scale {_number(event.detail.get('scale'))}."),
-        ]
-        if any(isinstance(value, (int, float)) and value for value in found):
-            return [
-                line,
-                [Span("It found gradients that are not finite: the step will be left out.", "finding-warning")],
-            ]
-        return [line]
-
-    def _scaler(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
-        before, after = event.detail.get("scale_before"), event.detail.get("scale_after")
-        change = "kept the loss scale" if before == after else "changed the loss scale"
-        numbers = _number(before) if before == after else f"{_number(before)} → {_number(after)}"
-        return [[Span("GradScaler.update", "event-other bold"), Span(f" {change}: {numbers}.")]]
-
-    def _load(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
-        of, name = event.detail.get("of", "module"), event.detail.get("class", "")
-        changed = f"{count(len(summary.moved), 'parameter')} changed" if summary.moved else "no parameter changed"
-        if of == "optimizer":
-            changed = (
-                f"state entries written: {listed(list(summary.states))}" if summary.states else "no state was written"
-            )
-        return [[Span(f"{name}.load_state_dict", "event-other bold"), Span(f" was called: {changed}.")]]
-
     def _mutation(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
         lines: list[Line] = []
         head = Span("Changed by hand", "event-clear bold")
@@ -406,19 +350,6 @@ class Story:
             lines.append([head, Span(f": {self._named(summary.moved)} changed, and no optimizer did it.")])
         return lines or [[head, Span(": something was touched, and nothing is different.")]]
 
-    def _mark(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
-        values = event.detail.get("values")
-        if isinstance(values, dict):
-            text = ", ".join(f"{name} = {_number(value)}" for name, value in values.items())
-            return [[Span("logged", "event-other bold"), Span(f" {text}")]]
-        value = event.detail.get("value")
-        return [
-            [
-                Span("mark", "event-other bold"),
-                Span(f" {event.detail.get('name', '')}{'' if value is None else f' = {value}'}"),
-            ]
-        ]
-
     def _position(self, seq: int) -> str:
         return f"{int(self._trace.column('iteration')[seq])}:{int(self._trace.column('index')[seq])}"
 
@@ -431,10 +362,6 @@ def _share(gradients: list[Gradient], old: Callable[[Part], bool]) -> float | No
         return None
     whole = sum(size for size in sizes if size is not None)
     return sum(part.norm or 0.0 for part in parts if old(part)) / whole if whole else None
-
-
-def _number(value: object) -> str:
-    return short(float(value), 4) if isinstance(value, (int, float)) else "–" if value is None else str(value)
 
 
 def _ordinal(number: int) -> str:

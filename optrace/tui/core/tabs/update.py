@@ -45,6 +45,8 @@ def lines(
     if len(body) + len(terms) + len(verdict) + 1 > height:
         terms = _terms(account, room, notes=False)
     if len(body) + len(terms) + len(verdict) > height:  # what it comes to is worth more than how
+        if terms and terms[-1][0].text.strip():
+            body.append(terms.pop())
         body += verdict
         verdict = []
     elif len(body) + len(terms) + len(verdict) < height:

@@ -1,0 +1,79 @@
+"""A trace that another process is writing while it is looked at."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import optrace
+from tests.tui.conftest import Opened
+from tests.tui.drawing import press, screen_text
+
+RECORD = """
+import sys, time, torch, optrace
+weight = torch.nn.Parameter(torch.ones(2))
+optimizer = torch.optim.SGD([weight], lr=1e-4)
+with optrace.record(sys.argv[1]):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        for _ in range(200):
+            optimizer.zero_grad()
+            weight.square().sum().backward()
+            optimizer.step()
+        time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Iterator[Path]:
+    """A trace that grows by thousands of events a second."""
+    path = tmp_path / "live.optrace"
+    with subprocess.Popen([sys.executable, "-c", RECORD, str(path)]) as process:
+        try:
+            end = time.monotonic() + 60
+            while time.monotonic() < end:
+                try:
+                    with optrace.load(path) as trace:
+                        if len(trace.events) > 1000:
+                            break
+                except optrace.OptraceError:
+                    pass  # not begun yet
+                time.sleep(0.1)
+            yield path
+        finally:
+            process.kill()
+
+
+@pytest.mark.slow
+async def test_the_end_is_followed_while_another_process_writes(recording: Path, opened: Opened) -> None:
+    async with opened(recording) as (app, pilot):
+        await press(app, pilot, "end")
+        places = [app.session.seq]
+        for _ in range(200):
+            await pilot.pause(0.05)
+            if app.session.seq != places[-1]:
+                places.append(app.session.seq)
+            if len(places) > 3:
+                break
+        assert len(places) > 3
+        assert places == sorted(places)
+        assert app.session.seq == app.session.cursor.last
+        # A search that looks at everything ends although the trace grows, and the trace is taken in after it.
+        text = await press(app, pilot, "C", *"loss < -1", "enter")
+        assert "holds nowhere earlier" in text
+        grown, place = app.session.cursor.last, app.session.seq
+        await pilot.press("left")
+        stayed = app.session.seq
+        assert stayed in (place - 1, app.session.cursor.last - 1)
+        for _ in range(200):
+            await pilot.pause(0.05)
+            if app.session.cursor.last > grown:
+                break
+        assert app.session.cursor.last > grown
+        assert app.session.seq == stayed
+        assert "● live" not in screen_text(app).splitlines()[0]
