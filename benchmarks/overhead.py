@@ -1,115 +1,187 @@
-"""What recording costs the training thread, as a ratio to the bare loop.
+"""What recording costs a loop, as a ratio to the bare loop.
 
-The bare and the recorded loop take turns within one process, so that a noisy machine slows both;
-each turn's ratio is taken, and their median and spread are printed. Beside it stands what people
-do otherwise: torch.save of model and optimizer after each step.
-
-    python benchmarks/overhead.py [--turns N] [--threads N] [workload …]
+The bare loop and every recorder take turns within one process, so that a noisy machine slows all of
+them; each turn's time is divided by that of the bare turn beside it, and the median of the ratios
+counts. Starting and stopping a recorder are not in it, nor its first turns: a loop runs for hours.
 """
 
 from __future__ import annotations
 
-import argparse
-import io
+import gc
+import os
 import shutil
 import statistics
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import nn
 
-import optrace
+from benchmarks.recorders import RECORDERS, After, Recorder, nothing
+from benchmarks.workloads import WORKLOADS, Workload
 
-Step = Callable[[], None]
-
-
-def line() -> tuple[Step, nn.Module, torch.optim.Optimizer, int]:
-    """The loop of demos/line_sgd_adam.py: Linear(1, 1), batch size 1, SGD."""
-    model = nn.Linear(1, 1)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    inputs, targets = torch.randn(1, 1), torch.randn(1, 1)
-    return _loop(model, optimizer, inputs, targets), model, optimizer, 2000
+ROUNDS = 7
+FEW_ROUNDS = {"wandb": 3}  # starting it takes seconds
+ROOM = 2 << 30  # bytes of disk and memory that are left alone
 
 
-def mlp(batch: int) -> tuple[Step, nn.Module, torch.optim.Optimizer, int]:
-    """98,880 parameters, Adam: 1.6 MB of values change in every iteration."""
-    model = nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 64))
-    optimizer = torch.optim.Adam(model.parameters())
-    inputs, targets = torch.randn(batch, 64), torch.randn(batch, 64)
-    return _loop(model, optimizer, inputs, targets), model, optimizer, 100
+@dataclass
+class Row:
+    """One workload with one optimizer."""
+
+    workload: str
+    optimizer: str
+    elements: int
+    bare: list[float] = field(default_factory=list)
+    """Seconds a turn, one for each round."""
+    ratios: dict[str, list[float]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    """Why a recorder was left out."""
 
 
-def _loop(model: nn.Module, optimizer: torch.optim.Optimizer, inputs: torch.Tensor, targets: torch.Tensor) -> Step:
-    def step() -> None:
-        optimizer.zero_grad()
-        loss = nn.functional.mse_loss(model(inputs), targets)
-        loss.backward()
-        optimizer.step()
+def measure(name: str, optimizer: str, device: str, names: list[str], seconds: float, folder: Path) -> Row:
+    """Run one workload under each recorder. `seconds`: how long a bare round lasts, at the least one turn."""
+    torch.manual_seed(0)
+    try:
+        workload = WORKLOADS[name](optimizer, device)
+        for _ in range(2):
+            workload.step()
+    except (MemoryError, RuntimeError) as error:
+        return Row(name, optimizer, 0, missing=dict.fromkeys(names, f"the model does not fit: {_line(error)}"))
+    row = Row(name, optimizer, workload.elements)
+    one = min(_turns(workload, None, 1) for _ in range(3))
+    count = max(1, round(seconds / one))
+    _turns(workload, None, count)
+    patience = dict.fromkeys(names, 12 * max(seconds, one))  # a recorder that took longer has had its rounds
+    for number in range(ROUNDS):
+        bare = _round(nothing, workload, count, seconds, folder)
+        row.bare.append(bare)
+        for recorder in names:
+            if recorder in row.missing or patience[recorder] <= 0 or number >= FEW_ROUNDS.get(recorder, ROUNDS):
+                continue
+            lack = _lack(recorder, workload, count, folder)
+            if lack is not None:
+                row.missing[recorder] = lack
+                continue
+            start = time.perf_counter()
+            try:
+                took = _round(RECORDERS[recorder], workload, count, seconds, folder)
+                row.ratios.setdefault(recorder, []).append(took / bare)
+            except Exception as error:  # theirs or ours: the other figures are still wanted
+                row.missing[recorder] = _line(error)
+            patience[recorder] -= time.perf_counter() - start
+    return row
 
-    return step
+
+def _round(recorder: Recorder, workload: Workload, count: int, seconds: float, folder: Path) -> float:
+    """Seconds a turn. A recorder that is slower than the loop gets fewer turns."""
+    gc.collect()
+    with recorder(workload, folder) as after:
+        warm = max(1, count // 20)
+        one = _turns(workload, after, warm) / warm
+        if after is not None:  # it comes after the step, and may be a hundred times as slow
+            count = max(1, min(count, round(2 * seconds / one)))
+        return _turns(workload, after, count) / count
 
 
-WORKLOADS = {
-    "line": line,
-    "mlp-64": lambda: mlp(64),
-    "mlp-512": lambda: mlp(512),
-    "mlp-4096": lambda: mlp(4096),
-}
-
-
-def seconds(step: Step, count: int) -> float:
+def _turns(workload: Workload, after: After | None, count: int) -> float:
+    step = workload.step
+    if next(workload.model.parameters()).is_cuda:
+        torch.cuda.synchronize()
     start = time.perf_counter()
-    for _ in range(count):
-        step()
+    if after is None:
+        for _ in range(count):
+            step()
+    else:
+        for _ in range(count):
+            step()
+            after()
+    if next(workload.model.parameters()).is_cuda:
+        torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def measure(name: str, turns: int, folder: Path) -> str:
-    torch.manual_seed(0)
-    step, model, optimizer, count = WORKLOADS[name]()
-    seconds(step, count)
-    bare, recorded, saved, written = [], [], [], []
-    for turn in range(turns):
-        bare.append(seconds(step, count))
-        path = folder / f"{name}-{turn}.optrace"
-        with optrace.record(path, budget="64GB"):
-            seconds(step, max(2, count // 20))  # the first events also store names, sources and first values
-            recorded.append(seconds(step, count))
-        written.append(sum(file.stat().st_size for file in path.iterdir()) / 1e6)
-        shutil.rmtree(path)
-
-        def saving() -> None:
-            step()
-            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, io.BytesIO())
-
-        saved.append(seconds(saving, max(1, count // 10)) * 10)
-    ratios = [a / b for a, b in zip(recorded, bare, strict=True)]
-    others = [a / b for a, b in zip(saved, bare, strict=True)]
-    base = statistics.median(bare) / count * 1e6
-    return (
-        f"{name:10} {base:9.1f} µs {statistics.median(ratios):7.2f}× {min(ratios):6.2f}–{max(ratios):.2f}"
-        f" {statistics.median(others):9.2f}× {statistics.median(written) / statistics.median(recorded):8.1f} MB/s"
-    )
+def _lack(recorder: str, workload: Workload, count: int, folder: Path) -> str | None:
+    """Why there is not room enough for a round, if there is not."""
+    writes = {"optrace exact": workload.moving * (count + max(1, count // 20) + 1), "torch.save": workload.moving}
+    free = shutil.disk_usage(folder).free
+    if writes.get(recorder, 0) > free - ROOM:
+        return f"would write {writes[recorder] / 1e9:.0f} GB, {free / 1e9:.0f} GB are free"
+    memory = _free_memory()
+    # A histogram is made of copies: float64 values, and what NumPy sorts them into.
+    needs = 24 * max(p.numel() for p in workload.model.parameters()) if recorder == "TensorBoard" else 0
+    if memory is not None and needs > memory - ROOM:
+        return f"would take {needs / 1e9:.0f} GB of memory, {memory / 1e9:.0f} GB are free"
+    return None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("workloads", nargs="*", default=list(WORKLOADS), metavar="workload", help=", ".join(WORKLOADS))
-    parser.add_argument("--turns", type=int, default=9)
-    parser.add_argument("--threads", type=int, help="torch's own threads (its default if left out)")
-    parser.add_argument("--folder", type=Path, help="where traces are written")
-    options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {options.turns} turns")
-    print("workload   bare, per turn  recorded  spread      torch.save   written")
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for name in options.workloads:
-            print(measure(name, options.turns, Path(folder)), flush=True)
+def _free_memory() -> int | None:
+    try:
+        text = Path("/proc/meminfo").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) << 10 for line in text.splitlines() if line.startswith("MemAvailable")), None)
 
 
-if __name__ == "__main__":
-    main()
+def _line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+# The table
+
+
+def table(rows: Iterator[Row], names: list[str], write: Callable[[str], None]) -> None:
+    """Markdown, row by row as they are measured."""
+    write("| workload | numbers | optimizer | bare | " + " | ".join(names) + " |")
+    write("| --- | --: | --- | --: |" + " --: |" * len(names))
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        cells = []
+        for name in names:
+            ratios = row.ratios.get(name)
+            cells.append("–" if not ratios else _ratio(ratios))
+            if not ratios and name in row.missing:
+                notes.setdefault(f"{name}: {row.missing[name]}", []).append(f"{row.workload} {row.optimizer}")
+        bare = _time(statistics.median(row.bare)) if row.bare else "–"
+        write(f"| {row.workload} | {row.elements:,} | {row.optimizer} | {bare} | " + " | ".join(cells) + " |")
+    for note, where in notes.items():
+        write(f"\nNot measured ({', '.join(where)}): {note}.")
+
+
+def _ratio(ratios: list[float]) -> str:
+    median = statistics.median(ratios)
+    digits = 2 if median < 10 else 1 if median < 100 else 0
+    spread = f" ({min(ratios):.{digits}f}–{max(ratios):.{digits}f})" if len(ratios) > 1 else " (once)"
+    return f"{median:.{digits}f}×{spread}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.0f} µs"
+    return f"{seconds * 1e3:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
+
+
+def disk_speed(folder: Path) -> float:
+    """Bytes a second that one thread writes to a new file, from a buffer used again and again."""
+    piece, count = os.urandom(1 << 20), 256
+    path = folder / "plain"
+    start = time.perf_counter()
+    with open(path, "wb", buffering=0) as file:
+        for _ in range(count):
+            file.write(piece)
+    took = time.perf_counter() - start
+    path.unlink()
+    return count * len(piece) / took
+
+
+def copy_speed() -> float:
+    """Bytes a second of one thread's copy between buffers larger than the caches."""
+    source, target = memoryview(bytearray(64 << 20)), memoryview(bytearray(64 << 20))
+    target[:] = source
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        target[:] = source
+        times.append(time.perf_counter() - start)
+    return len(source) / statistics.median(times)

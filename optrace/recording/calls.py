@@ -124,7 +124,7 @@ class LoopCalls:
     def _before_backward(self, tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Scope:
         recorder = self._recorder
         roots = [tensors] if isinstance(tensors, torch.Tensor) else [t for t in tensors if isinstance(t, torch.Tensor)]
-        scope = recorder.begin("backward", None, frame)
+        scope = recorder.start("backward", None, frame)
         scope.root = id(tensors)
         try:
             scope.loss = scalar_loss(roots)
@@ -171,15 +171,19 @@ class LoopCalls:
             if outer is not None and _is_running(outer.frame_id, frame.f_back):
                 outer.nested += 1  # a subclass's step calls super().step()
                 return
-            scope = recorder.begin("step", optimizer, frame)
-            with recorder.lock:
-                self._enter_step(scope, optimizer, frame)
+            self._enter_step(optimizer, frame)
         except BaseException as error:
             recorder.fail(error)
             _reraise_unless_ours(error)
 
     @unseen
-    def _enter_step(self, scope: Scope, optimizer: Optimizer, frame: FrameType) -> None:
+    def _enter_step(self, optimizer: Optimizer, frame: FrameType) -> None:
+        recorder = self._recorder
+        with recorder.lock:
+            scope = recorder.start("step", optimizer, frame)
+            self._meet_step(scope, optimizer, frame)
+
+    def _meet_step(self, scope: Scope, optimizer: Optimizer, frame: FrameType) -> None:
         recorder = self._recorder
         entry = recorder.registry.optimizer(optimizer, frame)
         if recorder.registry.dirty:
@@ -224,7 +228,7 @@ class LoopCalls:
                     shared = [[slot.parameter, slot.kind] for slot in aliases]
                     scope.detail = {**(scope.detail or {}), "aliases_gradient": shared}
                 entry.steps += 1
-                recorder.trained_here(plan)
+                recorder.trained_here(entry)
                 recorder.end(scope, changes, entry.id)
         except BaseException as error:
             recorder.fail(error)

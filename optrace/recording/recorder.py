@@ -128,6 +128,10 @@ class Recorder:
     @unseen
     def begin(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
         """A recorded call starts. `deep` looks for gradients that changed and left no other trace."""
+        return self.start(kind, target, frame, deep)
+
+    def start(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
+        """`begin`, for a caller that is unseen itself."""
         start = _now()
         with self.lock:
             chain = self.sites.chain(frame)
@@ -165,7 +169,7 @@ class Recorder:
                 stack = self.scopes()
             if not stack:
                 return None
-        for scope in reversed(stack):
+        for scope in stack[::-1]:
             if scope.kind == kind and (target is None or scope.target is target):
                 return scope
         return None
@@ -218,12 +222,13 @@ class Recorder:
             return self.registry.tracked
         return [t for t in self.registry.tracked if t.thread not in busy]
 
-    def trained_here(self, tracked: list[Tracked]) -> None:
-        """This thread trains these; asked for only once several threads do."""
-        if len(self._scopes) > 1:
-            mine = threading.get_ident()
-            for entry in tracked:
-                entry.thread = mine
+    def trained_here(self, entry: TrackedOptimizer) -> None:
+        """This thread trains the optimizer's parameters: another must not look at them while it does."""
+        mine = _thread()
+        if entry.thread != mine or len(self._scopes) > 1:
+            entry.thread = mine
+            for tracked in entry.plan:
+                tracked.thread = mine
 
     def _notice(self, stack: list[Scope], chain: int, deep: bool) -> None:
         """Find what changed since the last event, and say who did it."""

@@ -71,6 +71,7 @@ class TrackedOptimizer:
         "ref",
         "simple",
         "steps",
+        "thread",
         "values",
         "variable",
     )
@@ -81,6 +82,7 @@ class TrackedOptimizer:
         self.ref = weakref.ref(optimizer)
         self.variable: str | None = None
         self.steps = 0
+        self.thread = 0  # the one that last made a step
         self.members: list[list[weakref.ref[torch.Tensor]]] = []  # by param group
         self.plan: list[Tracked] = []
         self.simple: list[list[Any]] | None = None  # hyperparameters as last seen, where comparing them is enough
@@ -198,11 +200,14 @@ class Registry:
         optimizer = real(optimizer)
         known = self._known(optimizer)
         groups = optimizer.param_groups
-        if len(groups) != len(known.members) or not all(
-            len(refs) == len(group["params"]) and all(map(_is, group["params"], [ref() for ref in refs]))
-            for group, refs in zip(groups, known.members, strict=True)
-        ):
-            self._join(known, optimizer, frame)
+        if len(groups) == len(known.members):
+            for group, refs in zip(groups, known.members, strict=True):
+                members = group["params"]
+                if len(members) != len(refs) or not all(map(_is, members, [ref() for ref in refs])):
+                    break
+            else:
+                return known
+        self._join(known, optimizer, frame)
         return known
 
     def optimizer_id(self, optimizer: Optimizer) -> int:
@@ -501,6 +506,7 @@ class Registry:
         entry.plan = [t for t in map(self.of, tensors) if t is not None]
         entry.members = [[weakref.ref(p) for p in group["params"]] for group in optimizer.param_groups]
         entry.groups = entry.simple = None  # the membership is part of the groups' version
+        entry.thread = 0
 
 
 def _is_simple(group: dict[str, Any]) -> bool:

@@ -1,0 +1,1 @@
+"""What optrace costs, measured: `python -m benchmarks`."""
