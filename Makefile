@@ -1,6 +1,7 @@
 # make demo   record a training script and look at the recording
 # make test   run the tests, ruff and mypy
 # make test-slow   run the tests that take long
+# make bench  measure what recording and reading cost, beside what people use now (some minutes, a quiet machine)
 # make lint   ruff and mypy alone
 # make clean  remove the environment and everything that was built
 #
@@ -12,7 +13,7 @@ BIN    := $(VENV)/bin
 DEMO   ?= demos/digits_cnn_sum_losses.py
 TORCH  := $(shell sed -n 's/^\(torch==[^ ;]*\).*/\1/p' constraints.txt)
 
-.PHONY: demo test test-slow lint clean
+.PHONY: demo test test-slow bench lint clean
 
 demo: $(VENV)/.installed
 	$(BIN)/optrace run -f -o demo.optrace $(DEMO)
@@ -34,6 +35,10 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
+# BENCH chooses: make bench BENCH='tiny mlp-100k'
+bench: $(VENV)/.installed-benchmarks
+	$(BIN)/python -m benchmarks $(BENCH)
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict optrace
@@ -48,6 +53,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[test,frameworks]'
+	@touch $@
+
+$(VENV)/.installed-benchmarks: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c constraints.txt --no-build-isolation -e '.[benchmarks]'
 	@touch $@
 
 clean:
