@@ -20,7 +20,7 @@ from optrace.tui.core.findings import Findings, find
 from optrace.tui.core.numerals import short
 from optrace.tui.core.parts import FRESH, STALE, USED
 from optrace.tui.core.session import Session
-from optrace.tui.core.spans import cut, cut_middle, fit, plain, wrap
+from optrace.tui.core.spans import cells, cut, cut_middle, fit, plain, wrap
 from optrace.tui.core.tabs import values
 from optrace.tui.core.tiles import tiled
 
@@ -58,6 +58,8 @@ def test_short_numbers(value: float | None, expected: str) -> None:
 def test_text_is_cut_to_columns() -> None:
     assert cut("abcdef", 4) == "abc…"
     assert len(cut_middle("encoder.layer.0.attention.weight", 12)) == 12
+    assert cut_middle("block_1_日本語.weight", 14) == "block_….weight"
+    assert all(cells(cut_middle("日本語" * 9, room)) <= room for room in range(30))
     assert plain(fit([*_line("ab"), *_line("日本語")], 6)) == "ab日…" + " "
     assert [plain(line) for line in wrap(_line("one two three"), 7)] == ["one two", "three"]
 
@@ -369,4 +371,17 @@ def test_sizes_that_a_worker_computes_are_shown_when_they_are_there(tmp_path: Pa
         assert [part.norm for part in first.parts] == [None]
         assert ready.wait(20)
         assert [part.norm for part in session.machine.parts.at(trace.parameter("weight"), 0).parts] == [300.0]
+        session.close()
+
+
+def test_a_step_that_makes_a_parameter_nan_says_so(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.arange(20.0))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with optrace.record(tmp_path / "nan.optrace"):
+        (weight.sum() * float("nan")).backward()
+        optimizer.step()
+    with optrace.load(tmp_path / "nan.optrace") as trace:
+        session = Session(trace)
+        words = " ".join(plain(line) for line in session.machine.story.of(1, session.selected))
+        assert "weight: is no longer finite" in words
         session.close()

@@ -72,7 +72,10 @@ def cut_middle(text: str, room: int) -> str:
     if cells(text) <= room or room < 5:
         return cut(text, room)
     tail = (room - 1) * 2 // 3
-    return cut(text, room - tail)[:-1] + "…" + text[len(text) - tail :]
+    start = len(text)
+    while start and cells(text[start - 1 :]) <= tail:
+        start -= 1
+    return cut(text, room - cells(text[start:])) + text[start:]
 
 
 def left(text: str, room: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -301,6 +302,8 @@ class Story:
                 ]
             ]
         ratio = self._readings.ratio(parameter, seq)
+        if isinstance(ratio, float) and not math.isfinite(ratio):
+            return [[Span(f"{parameter.name}: ", "dim"), Span("is no longer finite.", "bad")]]
         if isinstance(ratio, float):
             return [[Span(f"{parameter.name}: ", "dim"), Span(f"moved by {about}{short(ratio)} of its own norm.")]]
         return []
