@@ -13,11 +13,12 @@ nn.init.zeros_(model.weight)  # (1, 2)
 optimizer = torch.optim.Adam(model.parameters(), lr=0.25, betas=(0.5, 0.999))
 
 for step in range(16):
-    if step == 12:  # the process ends here, and another goes on from its checkpoint
+    if step == 12:  # one process ends here; another goes on from the checkpoint
         checkpoint = io.BytesIO()  # stands for a file
         torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, checkpoint)
         checkpoint.seek(0)
         saved = torch.load(checkpoint)
+        model = nn.Linear(2, 1, bias=False)
         optimizer = torch.optim.Adam(model.parameters(), lr=0.25, betas=(0.5, 0.999))
         model.load_state_dict(saved["model"])
 

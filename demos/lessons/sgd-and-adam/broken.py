@@ -1,28 +1,25 @@
-"""SGD and Adam race: each is to fit its own copy of one line, slope -5 and intercept 1, from the same start."""
+"""SGD and Adam race from the same start: which finds the line of slope -5 and intercept 1 first?"""
 
 import copy
 
 import torch
 from torch import nn
 
-torch.manual_seed(0)
 x = torch.tensor([[-2.0], [-1.0], [0.0], [1.0], [2.0]])  # (5, 1)
 y = -5 * x + 1  # (5, 1)
 
-by_sgd = nn.Linear(1, 1)
-nn.init.zeros_(by_sgd.weight)  # (1, 1), the slope
-nn.init.zeros_(by_sgd.bias)  # (1,), the intercept
-by_adam = by_sgd
-sgd = torch.optim.SGD(by_sgd.parameters(), lr=0.1)
-adam = torch.optim.Adam(by_adam.parameters(), lr=0.1)
+line = nn.Linear(1, 1)
+nn.init.zeros_(line.weight)  # (1, 1), the slope
+nn.init.zeros_(line.bias)  # (1,), the intercept
+models = nn.ModuleDict({"sgd": line, "adam": line})
+sgd = torch.optim.SGD(models["sgd"].parameters(), lr=0.1)
+adam = torch.optim.Adam(models["adam"].parameters(), lr=0.1)
 
-for epoch in range(20):
+for epoch in range(12):
     sgd.zero_grad()
     adam.zero_grad()
-    loss_sgd = (by_sgd(x) - y).square().mean()
-    loss_adam = (by_adam(x) - y).square().mean()
-    (loss_sgd + loss_adam).backward()
+    losses = [(model(x) - y).square().mean() for model in models.values()]
+    sum(losses).backward()  # each loss reaches its own model only
     sgd.step()
     adam.step()
-    if epoch % 5 == 4:
-        print(f"epoch {epoch}  loss with SGD {loss_sgd.item():7.4f}, with Adam {loss_adam.item():7.4f}")
+    print(f"epoch {epoch:2}  loss of SGD {losses[0].item():8.4f}  of Adam {losses[1].item():8.4f}")
