@@ -83,6 +83,23 @@ def test_contributions_and_their_fates(no_zero: Path) -> None:
         session.close()
 
 
+@pytest.mark.parametrize(("kept", "told"), [("loss", [False, True, True]), ("loss.item()", [False, False, False])])
+def test_a_backward_tells_of_the_graphs_that_are_still_alive(tmp_path: Path, kept: str, told: list[bool]) -> None:
+    x = torch.ones(1, requires_grad=True)
+    total = 0.0
+    with optrace.record(tmp_path / "g.optrace"):
+        for _ in told:
+            loss = (x * 2).sum()
+            loss.backward()
+            total += eval(kept)
+    with optrace.load(tmp_path / "g.optrace") as trace:
+        session = Session(trace)
+        session.machine.prepare()
+        stories = [session.machine.story.of(event.seq, None) for event in trace.events]
+        assert [any("loss graphs are alive" in plain(line) for line in story) for story in stories] == told
+        session.close()
+
+
 def test_cursor_remembers_where_it_was(network: Path) -> None:
     with optrace.load(network) as trace:
         cursor = Cursor(trace)

@@ -122,6 +122,8 @@ class Story:
         pick = self._pick(reached, selected)
         if pick is not None and (sum_line := self.sum_of(pick, event.seq)):
             lines.append(sum_line)
+        if (alive := event.live_graphs) > 1:
+            lines.append([Span(f"{alive} loss graphs are alive, with those of earlier losses.", "dim")])
         return lines
 
     def _what_was_there(self, gradients: list[Gradient], where: str) -> list[Line]:
