@@ -1,4 +1,4 @@
-"""A small and a large weight, the same distance from where they should be. Between two numbers of bfloat16 is nothing."""
+"""A small and a large weight, each as far from where it should be as the other, in numbers of eight bits."""
 
 import torch
 

@@ -11,7 +11,7 @@ nn.init.zeros_(model.weight)  # (1, 1)
 optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
 total = 0.0
-for step in range(16):
+for _ in range(16):
     optimizer.zero_grad()
     loss = (model(x) - y).square().mean()
     loss.backward()

@@ -21,4 +21,4 @@ for step in range(5):
     norm = nn.utils.clip_grad_norm_(model.parameters(), max_norm=4.0)
     scaler.step(optimizer)
     scaler.update()
-    print(f"step {step}  loss {loss.item():8.3f}  norm {norm.item():10.2f}  weight {model.weight.item():.4f}  scale {scaler.get_scale():g}")
+    print(f"step {step}  loss {loss.item():7.3f}  norm {norm.item():8.2f}  weight {model.weight.item():.4f}")

@@ -17,4 +17,5 @@ for epoch in range(2):
         loss = sum(0.5 * (estimate - measured) ** 2 for estimate in (plain, dampened, nesterov))  # (1,)
         loss.backward()
         optimizer.step()
-    print(f"epoch {epoch}  loss {loss.item():6.2f}  estimates {plain.item():.3f} {dampened.item():.3f} {nesterov.item():.3f}")
+    estimates = f"{plain.item():.3f} {dampened.item():.3f} {nesterov.item():.3f}"
+    print(f"epoch {epoch}  loss {loss.item():6.2f}  estimates {estimates}")

@@ -11,7 +11,7 @@ y = -5 * x + 1  # (5, 1)
 line = nn.Linear(1, 1)
 nn.init.zeros_(line.weight)  # (1, 1), the slope
 nn.init.zeros_(line.bias)  # (1,), the intercept
-models = nn.ModuleDict({"sgd": line, "adam": line})
+models = nn.ModuleDict({"sgd": line, "adam": copy.copy(line)})
 sgd = torch.optim.SGD(models["sgd"].parameters(), lr=0.1)
 adam = torch.optim.Adam(models["adam"].parameters(), lr=0.1)
 

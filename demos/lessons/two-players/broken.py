@@ -5,7 +5,6 @@ from torch import nn
 
 generator = nn.Linear(1, 1, bias=False)  # (1, 1) -> (1, 1), makes a number out of noise
 discriminator = nn.Linear(1, 1, bias=False)  # (1, 1) -> (1, 1), the higher the more real
-players = nn.ModuleDict({"generator": generator, "discriminator": discriminator})
 nn.init.constant_(generator.weight, 1.0)
 nn.init.constant_(discriminator.weight, 1.0)
 g_optimizer = torch.optim.SGD(generator.parameters(), lr=0.5)
@@ -26,4 +25,4 @@ for step in range(4):
     g_loss = -discriminator(generator(noise)).mean()
     g_loss.backward()  # goes through the discriminator
     g_optimizer.step()
-    print(f"step {step}  makes {generator.weight.item():.3f}, weight of the discriminator {discriminator.weight.item():.3f}")
+    print(f"step {step}  loss {d_loss.item():.3f} {g_loss.item():.3f}  makes {generator.weight.item():.3f}, to be 4")

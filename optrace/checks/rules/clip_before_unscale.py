@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -69,7 +70,9 @@ scaler.update()
             name = self.run.called(min(owners))
             norm = event.detail.get("norm_before")
             real = norm / scale if isinstance(norm, (int, float)) and isinstance(scale, (int, float)) else None
-            shown = f": the norm of {norm:.4g} that is clipped is really {real:.4g}" if real is not None else ""
+            # The first scales are often too large: an overflow has no size.
+            known = real is not None and math.isfinite(real)
+            shown = f": the norm of {norm:.4g} that is clipped is really {real:.4g}" if known else ""
             yield self.run.finding(
                 self,
                 message=f"The gradients still carry the loss scale of {scale:g} when they are clipped{shown}.",
