@@ -56,6 +56,7 @@ def info_object(trace: Trace) -> dict[str, Any]:
         "seconds": _seconds(trace),
         "complete": trace.complete,
         "failure": meta.get("failure"),
+        "notes": meta.get("notes", []),
         "versions": {name: meta.get(name) for name in ("optrace", "torch", "python")},
         "platform": meta.get("platform"),
         "devices": _devices(trace),
@@ -108,6 +109,7 @@ def _lines(trace: Trace, width: int) -> list[str]:
         ["size", format_size(trace.size())],
         ["iterations", f"{len(trace.iterations):,}"],
         ["events", f"{len(trace.events):,}" + (f": {kinds}" if kinds else "")],
+        *(["note", printable(note)] for note in meta.get("notes", ())),
     ]
     column = max(len(name) for name, _ in facts) + 2
     lines = [printable(trace.path)]

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from optrace.recording.calls import made_at
+from optrace.recording.hidden import WRAPPERS, hidden
 from optrace.recording.patches import Patches, subclasses
 from optrace.recording.placements import is_spread, whole_number
 from optrace.recording.recorder import Recorder, Scope
@@ -49,6 +50,7 @@ def install(recorder: Recorder, patches: Patches) -> None:
     patches.on_undo(nn.modules.module.register_module_module_registration_hook(around.made_module).remove)
 
 
+@hidden(WRAPPERS)
 class Around:
     """What happens around each of these calls."""
 

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as _optimizer
 
 from optrace.recording.capture import Slot
+from optrace.recording.hidden import WRAPPERS, hidden
 from optrace.recording.patches import Patches, subclasses
 from optrace.recording.recorder import Recorder, Scope, frame_id, scalar_loss
 from optrace.recording.registry import real
@@ -38,6 +39,7 @@ def install(recorder: Recorder, patches: Patches) -> None:
     patches.on_undo(after.remove)
 
 
+@hidden(WRAPPERS)
 class LoopCalls:
     """What happens around each of the three calls."""
 

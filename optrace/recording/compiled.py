@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from optrace.recording.hidden import TRANSPARENT, WRAPPERS, hidden
 from optrace.recording.importing import AfterImport
 from optrace.recording.patches import Patches
 
@@ -26,6 +27,7 @@ _is_compiling = torch.compiler.is_compiling  # true, for good, in what is compil
 _RULES = "torch._dynamo.trace_rules"
 
 
+@hidden(TRANSPARENT)
 class Compiled:
     """Stands between torch's compiler and the wrappers. `say` tells the user, once, what cannot be seen."""
 
@@ -79,7 +81,7 @@ def compilable(optimizer: Optimizer) -> bool:
 def keep_out(patches: Patches) -> None:
     """Tell torch's compiler, as soon as it is imported, to leave the recorder's own functions alone."""
     own = Path(__file__)
-    files = [str(file) for file in own.parent.glob("*.py") if file != own]
+    files = [WRAPPERS, *(str(file) for file in own.parent.glob("*.py") if file != own)]
 
     def tell() -> None:
         rules: Any = sys.modules.get(_RULES)

@@ -102,6 +102,8 @@ class Recorder:
         self._forget = self._live.discard
         self._walked: dict[int, int] = {}
         self.compiled = Compiled(self.say)
+        self._stepping = 0  # the thread that stepped last
+        self._stepped_in: set[int] = set()
         self._told: list[str] = []
         self._unreadable: set[str] = set()  # reasons that were told
         self._last_chain = -1
@@ -355,6 +357,8 @@ class Recorder:
             self._last_chain = scope.chain
         if kind == "step":
             turns.stepped = self._any_step = True
+            if _thread() != self._stepping:
+                self._another_thread()
         frame = self.frame
         number = self.events
         flags = scope.flags
@@ -414,6 +418,13 @@ class Recorder:
             self.active = False
         if self.watch.unreadable:
             self._tell_unreadable()
+
+    def _another_thread(self) -> None:
+        """Another thread steps than the last time: two that train at once take turns in this."""
+        mine = self._stepping = _thread()
+        if mine in self._stepped_in:
+            self.say("several threads train at once: their turns are counted together, as one loop's")
+        self._stepped_in.add(mine)
 
     def _thread(self) -> int:
         number = self._threads[threading.get_ident()] = len(self._threads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import copy
 import functools
 import json
 import os
@@ -43,6 +44,11 @@ class record:
         ...
         recording.stop()
 
+    Every call of a decorated function has a trace of its own: the second is `run-2.optrace`, and so on
+    (with `overwrite`, each replaces the one before). What the function calls itself for is part of the same trace.
+    `stop` on a recording that does not run, and `optrace.mark` and `optrace.log` while nothing is
+    recorded, do nothing: they can stay in a script.
+
     Where several processes train together (torchrun), each records into a folder of its own in `path`:
     `run.optrace/rank-0`, `rank-1`, …
 
@@ -81,6 +87,7 @@ class record:
         self._base: FrameType | None = None
         self._sources: dict[str, str] = {}
         self._pid = 0
+        self._decorates: Any = None
         self._place: Place | None = None  # among processes that run together
         self._parent: Parent | None = None  # this process was started by a recorded one
         self._folder = ""  # that all processes share, absolute
@@ -98,12 +105,27 @@ class record:
         self.stop()
 
     def __call__(self, function: F) -> F:
+        calls = 0
+
         @functools.wraps(function)
         def recorded(*args: Any, **kwargs: Any) -> Any:
-            with self:
+            nonlocal calls
+            if _current is not None and _current._decorates is function:
+                return function(*args, **kwargs)  # it calls itself, which is part of the same training
+            calls += 1
+            with self._for_call(calls, function):
                 return function(*args, **kwargs)
 
         return recorded  # type: ignore[return-value]
+
+    def _for_call(self, number: int, function: Any) -> record:
+        """The recording of a decorated function's call: the first is this one, the others are made like it."""
+        own = self
+        if number > 1 and not self._overwrite:
+            own = copy.copy(self)
+            own.path = own._asked = self._asked.with_name(f"{self._asked.stem}-{number}{self._asked.suffix}")
+        own._decorates = function
+        return own
 
     def start(self) -> record:
         """Begin recording."""
@@ -245,6 +267,7 @@ class record:
         from optrace.recording.patches import Patches
         from optrace.recording.recorder import Recorder
         from optrace.recording.registry import model_items
+        from optrace.recording.tracebacks import leave_out
         from optrace.trace.writer import TraceWriter
 
         writer = TraceWriter(self.path, self._writing_failed)
@@ -265,6 +288,7 @@ class record:
             recorder.registry.follow()
         patches.on_undo(recorder.registry.unfollow)
         keep_out(patches)
+        leave_out(patches)
         calls.install(recorder, patches)
         around.install(recorder, patches)
         graphs.install(recorder, patches)

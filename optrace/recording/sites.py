@@ -14,6 +14,7 @@ import sys
 import sysconfig
 from types import CodeType, FrameType
 
+from optrace.recording.hidden import HIDDEN
 from optrace.trace.writer import TraceWriter
 
 _SEPARATOR = os.sep
@@ -78,7 +79,7 @@ class CallSites:
     def is_ours(self, code: CodeType) -> bool:
         """Whether a frame belongs to torch or to optrace."""
         name = code.co_filename
-        if name.startswith((self._torch, "<frozen ")):
+        if name.startswith((self._torch, "<frozen ", HIDDEN)):
             return True
         return name.startswith(_OWN) and not name.startswith(_DEMOS)
 

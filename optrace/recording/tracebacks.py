@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
+import traceback
 from types import CodeType, FrameType, TracebackType
 from typing import Any
+
+from optrace.recording.hidden import HIDDEN
+from optrace.recording.patches import Patches
 
 _OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _DEMOS = os.path.join(_OWN, "demos") + os.sep
@@ -34,6 +39,35 @@ def install(launcher: CodeType) -> None:
         default(arguments)
 
     threading.excepthook = show
+
+
+def leave_out(patches: Patches) -> None:
+    """Leave our frames out of every traceback that is written while recording: `traceback.print_exc()`, logging."""
+
+    def wrap(original: Any) -> Any:
+        @functools.wraps(original)
+        def __init__(shown: Any, kind: Any, value: Any, entries: Any, *more: Any, **named: Any) -> None:
+            original(shown, kind, value, _copy_without_ours(entries), *more, **named)
+
+        return __init__
+
+    patches.method(traceback.TracebackException, "__init__", wrap)
+
+
+def _copy_without_ours(entries: TracebackType | None) -> TracebackType | None:
+    """The traceback with our frames left out; the exception keeps the one it has."""
+    kept: list[TracebackType] = []
+    entry = entries
+    while entry is not None:
+        if entry.tb_frame.f_code is _launcher:
+            kept.clear()
+        elif not _is_ours(entry.tb_frame):
+            kept.append(entry)
+        entry = entry.tb_next
+    following: TracebackType | None = None
+    for entry in reversed(kept):
+        following = TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return following
 
 
 def show_without_ours(error: BaseException) -> None:
@@ -101,4 +135,4 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
 
 def _is_ours(frame: FrameType) -> bool:
     name = frame.f_code.co_filename
-    return name.startswith(_OWN) and not name.startswith(_DEMOS)
+    return name.startswith((_OWN, HIDDEN)) and not name.startswith(_DEMOS)
