@@ -6,7 +6,6 @@ from textual import on
 
 from optrace.tui.messages import ElementChosen, RowChosen
 from optrace.tui.screens.panes import Panes
-from optrace.tui.widgets.panebar import PANES
 
 
 class Inspecting(Panes):
@@ -49,7 +48,7 @@ class Inspecting(Panes):
         if not self.narrow:
             self.action_turn_tab(by)
             return
-        names = [name for name, _ in PANES]
+        names = [name for name, _ in self.panebar.names]
         self.action_pane(names[(names.index(self.panebar.shown) + by) % len(names)])
 
     def action_pane(self, name: str) -> None:

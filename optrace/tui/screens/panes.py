@@ -126,8 +126,8 @@ class Panes(Screen[None]):
         return []
 
     def show_pane(self, name: str) -> None:
-        """On a narrow screen, show this one of the three."""
+        """On a narrow screen, show this one of those that take turns."""
         self.panebar.shown = name
-        for pane in (self.source, self.table, self.inspector):
+        for pane in self.panes:
             pane.set_class(pane.id == name, "-shown")
         self.panebar.repaint()

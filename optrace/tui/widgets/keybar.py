@@ -58,14 +58,13 @@ class KeyBar(Lines):
             if self._width(keys) <= width:
                 break
             keys = [entry for entry in keys if entry[1] != word]
-        line: Line = [Span(" ")]
+        line: Line = []
         at = 1
         for key, word, action in keys:
-            line += [Span(key, "key"), Span(f" {word}   ", "dim")]
+            line += [Span("   " if line else " "), Span(key, "key"), Span(f" {word}", "dim")]
             size = cells(key) + cells(word) + 1
             self._spots.append((at, at + size, action))
             at += size + 3
-        line[-1] = Span(line[-1].text.rstrip(), "dim")  # spaces at the end are not worth cutting a word for
         return fit(line, width)
 
     @staticmethod

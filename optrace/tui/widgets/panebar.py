@@ -8,7 +8,8 @@ from optrace.tui.core.spans import Line, Span, cells, width
 from optrace.tui.messages import Act
 from optrace.tui.widgets.lines import Lines
 
-PANES = (("source", "Source"), ("table", "Parameters"), ("inspector", "Inspector"))
+Names = tuple[tuple[str, str], ...]
+PANES: Names = (("source", "Source"), ("table", "Parameters"), ("inspector", "Inspector"))
 
 
 class PaneBar(Lines):
@@ -16,9 +17,9 @@ class PaneBar(Lines):
 
     DEFAULT_CSS = "PaneBar { height: 1; display: none; }"
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names = PANES, shown: str = "table", hint: str = "Tab next") -> None:
         super().__init__(id="panes")
-        self.shown = "table"
+        self.names, self.shown, self.hint = names, shown, hint
         self._spots: list[tuple[int, int, str]] = []
 
     def prepare(self, width: int, height: int) -> int:
@@ -27,12 +28,12 @@ class PaneBar(Lines):
     def line(self, y: int, room: int) -> Line:
         self._spots = []
         line: Line = [Span(" ")]
-        for key, title in PANES:
+        for key, title in self.names:
             text = f" {title} "
             start = width(line)
             self._spots.append((start, start + cells(text), f"pane({key!r})"))
             line += [Span(text, "tab-on" if key == self.shown else "tab"), Span(" ")]
-        line.append(Span(" Tab next", "dim"))
+        line.append(Span(f" {self.hint}", "dim"))
         return line
 
     def on_click(self, event: Click) -> None:

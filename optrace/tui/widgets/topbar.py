@@ -17,9 +17,11 @@ class TopBar(Lines):
 
     DEFAULT_CSS = "TopBar { height: 1; background: $panel; }"
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, name: str = "") -> None:
+        """`name` stands for the trace where its own would tell nothing."""
         super().__init__(id="topbar")
         self._session = session
+        self._called = name
         self.status: Line = []
         self._badges_at = 0
 
@@ -40,7 +42,7 @@ class TopBar(Lines):
         ]
         if event.depth:
             middle.append(Span(" in a closure", "dim"))
-        name = cut_middle(session.trace.path.name, max(10, width_ - width(middle) - width(badges) - 18))
+        name = cut_middle(self._called or session.trace.path.name, max(10, width_ - width(middle) - width(badges) - 18))
         start: Line = [Span(" optrace ", "title"), Span(f" {name}  ", "")]
         room = width_ - width(badges)
         gap = max(1, min((width_ - width(middle)) // 2, room - width(middle) - 1) - width(start))
