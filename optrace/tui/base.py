@@ -70,7 +70,8 @@ class BaseApp(App[None]):
         """Every key's action by its name."""
         if not isinstance(screen, MainScreen):
             return
-        for binding in screen.BINDINGS:
+        own = [kind for kind in type(screen).__mro__ if issubclass(kind, MainScreen)]
+        for binding in (binding for kind in own for binding in vars(kind).get("BINDINGS", ())):
             assert isinstance(binding, Binding)
 
             async def act(action: str = binding.action) -> None:

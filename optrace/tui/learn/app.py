@@ -50,7 +50,7 @@ class LearnApp(BaseApp):
         self._to_close = ExitStack()
         self.course: CourseScreen | None = None
         if len(self.lessons) > 1:
-            self.course = CourseScreen(self.lessons, self.finished, Words(language), len(languages))
+            self.course = CourseScreen(self.lessons, self.finished, Words(language, self.ascii_only), len(languages))
         else:
             self._first = self.lessons[0]
 
@@ -81,7 +81,7 @@ class LearnApp(BaseApp):
             return
         self.language, self.lessons = language, lessons
         if self.course is not None:
-            self.course.show_lessons(lessons, Words(language))
+            self.course.show_lessons(lessons, Words(language, self.ascii_only))
 
     # Running
 
@@ -90,14 +90,14 @@ class LearnApp(BaseApp):
         self._count += 1
         folder = self._folder / str(self._count)
         folder.mkdir()
-        words = Words(lesson.language)
+        words = Words(lesson.language, self.ascii_only)
         runs = Runs(lesson, folder, lambda: self.call_later_from_thread(screen.ended))
         screen = RunningScreen(lesson, runs, words)
         self._to_close.callback(runs.stop)
 
         def ran(outcome: Outcome | None) -> None:
             if outcome == "open":
-                self._open_lesson(runs, words)
+                self.open_lesson(runs, words)
             else:
                 self._leave()
 
@@ -105,7 +105,8 @@ class LearnApp(BaseApp):
             self.course.choose(lesson.name)
         self.push_screen(screen, ran)
 
-    def _open_lesson(self, runs: Runs, words: Words) -> None:
+    def open_lesson(self, runs: Runs, words: Words) -> None:
+        """Open a lesson whose scripts have been run."""
         try:
             played = runs.play()
         except OptraceError as error:
@@ -179,11 +180,11 @@ class LearnApp(BaseApp):
         if opened is None:
             return
         for screen in opened.screens.values():
-            self.uninstall_screen(screen)
             if screen in self.screen_stack:
                 self.pop_screen()
-            else:
-                screen.remove()
+            self.uninstall_screen(screen)
+            if screen.is_attached:
+                self.call_later(screen.remove)
 
     def _leave(self) -> None:
         if self.course is None:

@@ -119,11 +119,11 @@ class ComparisonScreen(Screen[Next]):
         leave = words("key list" if back else "key quit")
         onward = words("key next lesson", title=following.title) if following is not None else leave
         keys = (
-            ("⏎", onward, "go('next')"),
-            ("⌫", words("key last stop"), "go('back')"),
+            (words.sign("⏎"), onward, "go('next')"),
+            (words.sign("⌫"), words("key last stop"), "go('back')"),
             ("q", leave, "go('list')"),
             ("Tab", words("key pane"), "turn(1)"),
-            ("↑ ↓", words("key scroll"), "scroll(1)"),
+            (words.sign("↑ ↓"), words("key scroll"), "scroll(1)"),
             ("y", words("key log"), "log"),
         )
         self.keybar = KeyBar(keys, tuple(word for _, word, _ in keys))

@@ -250,7 +250,7 @@ class CourseScreen(Screen[None]):
         if self._languages > 1:
             names.append(("l", "language", "language"))
         names += [("t", "theme", "theme"), ("q", "quit", "app.quit")]
-        keys = tuple((key, self.words(f"key {name}"), action) for key, name, action in names)
+        keys = tuple((self.words.sign(key), self.words(f"key {name}"), action) for key, name, action in names)
         return keys, tuple(word for _, word, _ in keys)
 
     @property

@@ -180,7 +180,7 @@ def _page(played: Played, stop: Stop | None, asking: bool) -> Page:
             if stop.question.answer is not None:
                 played.answer(stop)
         except OptraceError as error:
-            errors = (*errors, str(error))
+            errors = (*errors, told(lesson, error))
         if choices and sum(right for _, right in choices) != 1:
             line = stop.question.choices[0].text.line
             errors = (*errors, f"{lesson.path.name}:{line}: not exactly one of the choices is true of this run")
@@ -189,7 +189,7 @@ def _page(played: Played, stop: Stop | None, asking: bool) -> Page:
         try:
             untrue = tuple(claim.text for claim in played.untrue(stop))
         except OptraceError as error:
-            errors = (*errors, str(error))
+            errors = (*errors, told(lesson, error))
     return Page(stop.title, text, choices, untrue, tuple(dict.fromkeys(errors)))
 
 
@@ -198,4 +198,9 @@ def _text(played: Played, source: Source, stop: Stop | None) -> tuple[str, tuple
     try:
         return played.text(source, stop), ()
     except OptraceError as error:
-        return source.text, (str(error),)
+        return source.text, (told(played.lesson, error),)
+
+
+def told(lesson: Lesson, error: OptraceError) -> str:
+    """What is wrong with a lesson, without the folder that it is in."""
+    return str(error).replace(f"{lesson.path.parent}/", "")

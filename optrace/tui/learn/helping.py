@@ -33,7 +33,7 @@ _HELP = (
 
 def lesson_keys(words: Words) -> tuple[Keys, tuple[str, ...]]:
     """The keys of the last line, and their words by weight."""
-    keys = tuple((key, words(f"key {name}"), action) for key, name, action in _KEYS)
+    keys = tuple((words.sign(key), words(f"key {name}"), action) for key, name, action in _KEYS)
     return keys, tuple(words(f"key {name}") for name in _LEAST)
 
 
@@ -44,7 +44,7 @@ def help_in_a_lesson(words: Words) -> Entries:
         found: list[list[Line]] = [[[Span(words("help title"), "heading")]]]
         for key, what in _HELP:
             pieces = paragraph([Span(words(what))], width, 25)
-            pieces[0] = [Span(left("  " + key, 25), "key"), *pieces[0][1:]]
+            pieces[0] = [Span(left("  " + words.sign(key), 25), "key"), *pieces[0][1:]]
             found.append(pieces)
         return [*found, [[]], *help_entries(width)]
 

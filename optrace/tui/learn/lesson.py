@@ -148,7 +148,7 @@ class LessonScreen(MainScreen):
         place = words("stop of", number=number, all=every) if number else words("introduction")
         if guide.asking:
             return f"{place} · {words('asked')} · s {words('key skip')}"
-        return f"{place} · ⏎ {words('key next')}" + (f" · ⌫ {words('key back')}" if number else "")
+        return words.sign(f"{place} · ⏎ {words('key next')}" + (f" · ⌫ {words('key back')}" if number else ""))
 
     def _title(self) -> str:
         number = self.guide.number + 1
@@ -316,7 +316,7 @@ class LessonScreen(MainScreen):
     def action_printed(self) -> None:
         script = self.runs.script(self.run).name
         entries = printed(self.runs.output(self.run), self.words)
-        bottom = keys("↑ ↓", self.words("key scroll"), "Esc", self.words("key close"))
+        bottom = keys(self.words.sign("↑ ↓"), self.words("key scroll"), "Esc", self.words("key close"))
         title = self.words("printed by", script=script)
         self.app.push_screen(Listing(title, entries, bottom, choosing=False, verbs=()))
 
@@ -328,6 +328,6 @@ class LessonScreen(MainScreen):
             self.action_page(by)
 
     def action_help(self) -> None:
-        bottom = keys("↑ ↓", self.words("key scroll"), "Esc", self.words("key close"))
+        bottom = keys(self.words.sign("↑ ↓"), self.words("key scroll"), "Esc", self.words("key close"))
         entries = help_in_a_lesson(self.words)
         self.app.push_screen(Listing(self.words("key help"), entries, bottom, choosing=False, verbs=()))

@@ -36,10 +36,14 @@ class Answer(Input, inherit_bindings=False):
     def on_mount(self) -> None:
         self.cursor_blink = False
 
+    def check_consume_key(self, key: str, character: str | None) -> bool:
+        """Whether it is typed here: a digit, or what may follow one."""
+        if character is None or character not in _DIGITS:
+            return False
+        return character not in "eE/" or any(digit.isdigit() for digit in self.value)
+
     def on_key(self, event: Key) -> None:
-        letter = event.character or ""
-        too_early = letter in "eE/" and not any(digit.isdigit() for digit in self.value)
-        if event.is_printable and (letter not in _DIGITS or too_early):
+        if event.is_printable and not self.check_consume_key(event.key, event.character):
             event.prevent_default()
 
     def action_erase(self) -> None:
@@ -166,7 +170,7 @@ class LessonPane(Vertical):
     def compose(self) -> ComposeResult:
         yield self.text
         with Horizontal():
-            yield Static(f"{self._words('answer')} ▸ ", markup=False)
+            yield Static(f"{self._words('answer')} {'>' if self._words.poor else '▸'} ", markup=False)
             yield self.answer
 
     def needed(self, width: int) -> int:
@@ -180,7 +184,7 @@ class LessonPane(Vertical):
         if typing != self.has_class("-typing"):
             self.set_class(typing, "-typing")
             self.answer.value = ""
-        lines = len(self.text.laid_out(self.text.size.width))
+        lines = len(self.text.laid_out(self.text.scrollable_content_region.width))
         self.text.styles.height = max(1, min(lines, self.size.height - 1)) if typing else "1fr"
         if typing and not self.answer.has_focus:
             self.answer.focus()

@@ -28,7 +28,7 @@ Outcome = Literal["open", "leave"]
 class RunningLines(Lines):
     """The scripts, and below them what they printed where one did not end well."""
 
-    DEFAULT_CSS = "RunningLines { height: auto; max-height: 100%; overflow-y: auto; }"
+    DEFAULT_CSS = "RunningLines { height: 8; overflow-y: auto; }"
 
     def __init__(self, runs: Runs, words: Words) -> None:
         super().__init__(id="running")
@@ -145,7 +145,7 @@ class RunningScreen(Screen[Outcome]):
     def _explain(self) -> None:
         words = self.words
         leave = ("Esc", words("key close"), "cancel")
-        open_ = ("⏎", words("key open anyway"), "open")
+        open_ = (words.sign("⏎"), words("key open anyway"), "open")
         self.keybar.keys = (leave,) if self.runs.failures else (open_, leave)
         self.keybar.least = tuple(word for _, word, _ in self.keybar.keys)
         self.keybar.repaint()

@@ -117,14 +117,26 @@ _TABLE: dict[str, tuple[str, str]] = {
 }
 
 
+_NAMES = (("⏎", "Enter"), ("⌫", "Backspace"), ("↑ ↓", "Up Down"), ("← →", "Left Right"), ("…", "..."))
+
+
 class Words:
     """The words of one language: Chinese for any `zh`, English for any other."""
 
-    def __init__(self, language: str) -> None:
+    def __init__(self, language: str, poor: bool = False) -> None:
+        """A `poor` terminal shows no signs for keys; there they are called by their names."""
         self._column = 1 if language.lower().startswith("zh") else 0
+        self.poor = poor
 
     def __call__(self, key: str, **values: object) -> str:
-        return _TABLE[key][self._column].format(**values)
+        return self.sign(_TABLE[key][self._column].format(**values))
+
+    def sign(self, keys: str) -> str:
+        """A text with signs for keys, as this terminal can show it."""
+        if self.poor:
+            for sign, name in _NAMES:
+                keys = keys.replace(sign, name)
+        return keys
 
     def count(self, number: int, one: str, many: str, none: str = "") -> str:
         """`1 event`, `3 events`; for none of it, `none` where that is given."""
