@@ -177,6 +177,14 @@ class LessonPane(Vertical):
         """Rows that everything in it would take, at a width of the whole pane."""
         return len(self.text.laid_out(width - 3)) + 2 + self._guide.typing
 
+    def on_resize(self) -> None:
+        self._fit()
+
+    def _fit(self) -> None:
+        """The line to type in follows the question right away."""
+        lines = len(self.text.laid_out(self.text.scrollable_content_region.width))
+        self.text.styles.height = max(1, min(lines, self.size.height - 1)) if self._guide.typing else "1fr"
+
     def follow(self, away: bool, where: str, title: str) -> None:
         """Say where one is, and take an answer where one is asked for."""
         self.set_class(away, "-away")
@@ -184,8 +192,7 @@ class LessonPane(Vertical):
         if typing != self.has_class("-typing"):
             self.set_class(typing, "-typing")
             self.answer.value = ""
-        lines = len(self.text.laid_out(self.text.scrollable_content_region.width))
-        self.text.styles.height = max(1, min(lines, self.size.height - 1)) if typing else "1fr"
+        self._fit()
         if typing and not self.answer.has_focus:
             self.answer.focus()
         elif not typing and self.answer.has_focus:

@@ -43,7 +43,7 @@ class Runs:
         except Cancelled:
             pass
         except (OptraceError, OSError) as error:
-            self.failures[run] = str(error)
+            self.failures[run] = str(error).replace(f"{self.lesson.path.parent.resolve()}/", "")
         finally:
             self.seconds[run] = time.monotonic() - self._began
             self._done()

@@ -175,7 +175,7 @@ async def test_a_claim_that_does_not_hold_is_told_at_its_stop(led: Led) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('at = "0:0"', 'at = "9:0"', "there is no position 9:0"),
+        ('at = "0:0"', 'at = "9:0"', "there is no iteration 9"),
         ('show = "gradient"\nparameter = "x"', 'show = "gradient"\nparameter = "y"', "'y'"),
         ("The gradient is {grad('x')[0]}", "The gradient is {grad('z')}", "'z'"),
     ],

@@ -1,0 +1,62 @@
+"""A lesson in a real terminal: the scripts run, the lesson opens, and the terminal is left as it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tui.learn.conftest import COURSE
+from tests.tui.test_terminal import Terminal, pytestmark  # noqa: F401
+
+Start = Callable[[str], Terminal]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    terminals: list[Terminal] = []
+
+    def starting(command: str) -> Terminal:
+        terminals.append(Terminal(command, tmp_path))
+        return terminals[-1]
+
+    yield starting
+    for terminal in terminals:
+        terminal.close()
+
+
+def _learn(arguments: str) -> str:
+    # The words that are waited for must not stand in what is typed.
+    run = f"{sys.executable} -m optrace learn {arguments}; echo code=$?"
+    return f"unset COLUMNS LINES; stty -g > before; {run}; stty -g > after; cmp before after && echo as fou''nd"
+
+
+def test_a_lesson_in_a_terminal(start: Start) -> None:
+    terminal = start(_learn(f"{COURSE} --lang en"))
+    terminal.wait_for("0 of 2 finished")
+    terminal.keys("Enter")
+    terminal.wait_for("Running the scripts")
+    terminal.wait_for("Each gradient of this loss is 4", seconds=120)
+    terminal.keys("Enter")
+    terminal.wait_for("The gradient is 4.")
+    terminal.keys("Enter")
+    terminal.wait_for("Your answer")
+    terminal.keys("8", "Enter")
+    terminal.wait_for("Right: 8.")
+    terminal.keys("q")
+    terminal.wait_for("0 of 2 finished")
+    terminal.keys("q")
+    text = terminal.wait_for("as found")
+    assert "code=0" in text
+    assert "Adding up" not in text
+
+
+def test_leaving_while_scripts_run_leaves_the_terminal_clean(start: Start) -> None:
+    terminal = start(_learn(f"{COURSE / 'adding-up'} --lang zh-CN"))
+    terminal.wait_for("正在记录器下运行脚本")
+    terminal.keys("Escape")
+    text = terminal.wait_for("as found")
+    assert "code=0" in text
+    assert "Traceback" not in text
