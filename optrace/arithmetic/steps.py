@@ -90,14 +90,14 @@ class _Values:
     ) -> None:
         self._trace, self._entry, self._start, self._event = trace, entry, start, event
         self.place: tuple[int, int] | None = None
-        if trace.exactness(entry, "param", event) in ("sampled", "dropped"):
+        if trace.exactness(entry, "param", event) in ("sampled", "statistics", "not kept"):
             self.place = (self._sampled(element), entry.numel)
 
     def _sampled(self, element: tuple[int, ...] | None) -> int:
         """The flat index of the element, which must be among those that were kept."""
         entry, sample = self._entry, self._trace.sample(self._entry, "param", self._event)
-        if sample is None:
-            raise LookupFailed(f"{entry.name} was not kept at {self._event.position}: past the size budget")
+        if sample is None or not len(sample.indices):
+            raise LookupFailed(f"no element of {entry.name} was kept at {self._event.position}")
         if element is None:
             return int(sample.indices[0])
         flat = int(np.ravel_multi_index(element, entry.shape)) if element else 0
@@ -114,7 +114,7 @@ class _Values:
         if self.place is None:
             return self._trace.before(self._entry, kind, event)
         try:
-            return self._trace.before(self._entry, kind, event)
+            return self._chosen(self._trace.before(self._entry, kind, event))
         except LookupFailed:
             return self._sample(kind, event.seq - 1)
 
@@ -129,7 +129,11 @@ class _Values:
         sample = self._trace.sample(self._entry, kind, seq) if seq >= 0 else None
         if sample is not None and self.place[0] in sample.indices:
             return sample.values[np.flatnonzero(sample.indices == self.place[0])]
-        whole = self._trace.value(self._entry, kind, seq) if seq >= 0 else None
+        return self._chosen(self._trace.value(self._entry, kind, seq) if seq >= 0 else None)
+
+    def _chosen(self, whole: Array | None) -> Array | None:
+        """Of a value with as many elements as the parameter, the one that is looked at."""
+        assert self.place is not None
         if whole is not None and whole.size == self.place[1] and whole.size > 1:
             return whole.reshape(-1)[self.place[0] : self.place[0] + 1]
         return whole

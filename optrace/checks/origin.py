@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from optrace.checks.run import Piece, Run
 
 Array = np.ndarray[Any, Any]
-_ZERO_GRAD = KIND_CODES["zero_grad"]
+_ZERO_GRAD, _GAP = KIND_CODES["zero_grad"], KIND_CODES["gap"]
 _BEFORE = 5
 
 
@@ -62,7 +62,7 @@ class Losses:
             return
         step = (view.kind == STEP) & (view.flags & (Flag.SKIPPED | Flag.FAILED) == 0)
         skip = (view.kind == STEP) & (view.flags & Flag.SKIPPED != 0)
-        empties = (view.kind == _ZERO_GRAD) & cleared[view.effect]
+        empties = ((view.kind == _ZERO_GRAD) & cleared[view.effect]) | (view.kind == _GAP)
         ends = np.flatnonzero(step | skip | empties)
         if self._pending is not None and len(ends):
             if step[ends[0]]:
@@ -140,6 +140,7 @@ class Search:
         first: dict[int, int] = {}
         for parameter in bad:
             writes = trace.writes(trace.parameters.by_id(parameter), "param")
+            writes = writes[~np.isin(writes, self._run.gaps)]
             low, high = 0, len(writes) - 1
             while low < high:
                 middle = (low + high) // 2
@@ -162,6 +163,8 @@ class Search:
         found: tuple[int, list[int]] = (-1, [])
         for number in range(until, -1, -1):
             event = self._run.event(number)
+            if event.kind == "gap":
+                break
             rounds += event.kind == "step" and number < until
             if rounds > 1:
                 break

@@ -59,6 +59,23 @@ class Run:
             self.calls.add(view)
             yield Piece(view, self.flows.advance(view))
 
+    # Gaps
+
+    @cached_property
+    def gaps(self) -> np.ndarray[Any, Any]:
+        """Numbers of the events that stand for what was not recorded, ascending."""
+        found = self.trace.gap_numbers
+        return found[found < self.count]
+
+    @property
+    def unbroken(self) -> int:
+        """How many events there are before the first gap: what never happened there can be told."""
+        return int(self.gaps[0]) if len(self.gaps) else self.count
+
+    def gap_between(self, first: int, last: int) -> bool:
+        """Whether something was not recorded between two events."""
+        return bool(np.searchsorted(self.gaps, first) != np.searchsorted(self.gaps, last, "right"))
+
     # Looking things up
 
     def parameter(self, number: int) -> Parameter:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from optrace.checks.run import Piece
 
 Array = np.ndarray[Any, Any]
-_UNSCALE, _MUTATION = KIND_CODES["unscale"], KIND_CODES["mutation"]
+_UNSCALE, _MUTATION, _GAP = KIND_CODES["unscale"], KIND_CODES["mutation"], KIND_CODES["gap"]
 
 
 @dataclass
@@ -25,7 +25,7 @@ class State:
     scaled: Array
     """The last backward of a scaled loss."""
     by_hand: Array
-    """The last change by hand: somebody may unscale on their own."""
+    """The last change by hand, or gap: somebody may unscale on their own."""
     _piece: Piece
     _carried: dict[tuple[int, int], int]
     _made: dict[tuple[int, int], Array] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Scaling:
             return None
         state = State(
             latest(scaled, view.first, self._scaled),
-            latest(view.kind == _MUTATION, view.first, self._by_hand),
+            latest((view.kind == _MUTATION) | (view.kind == _GAP), view.first, self._by_hand),
             piece,
             dict(self._carried),
         )

@@ -8,7 +8,7 @@ from optrace.cli.asjson import event_object, site_object
 from optrace.cli.facts import facts
 from optrace.cli.text import clipped_left, number, printable, shape, short_path, source_line, table, wrapped
 from optrace.cli.values import norm_after, norm_before
-from optrace.trace.format import Op, Storage
+from optrace.trace.format import Op
 
 if TYPE_CHECKING:
     from optrace.trace.model import Change, Event, Site
@@ -21,8 +21,9 @@ _WORDS = {
     Op.ZERO: "filled with zeros",
     Op.CHANGE: "changed",
     Op.GONE: "removed",
+    Op.LOST: "not recorded",
+    Op.RESTATED: "as it was",
 }
-_KEPT = {Storage.SAMPLE: "sampled", Storage.DROPPED: "dropped"}
 
 
 def event_lines(trace: Trace, event: Event, width: int) -> list[str]:
@@ -55,7 +56,7 @@ def event_lines(trace: Trace, event: Event, width: int) -> list[str]:
                 clipped_left(printable(parameter.name), room),
                 shape(parameter.shape),
                 printable(change.kind),
-                words(event, change),
+                _marked(words(event, change), trace.exactness_of(event.seq, change)),
                 _norm(before),
                 "→",
                 _norm(norm_after(trace, event.seq, change.parameter, change.kind)),
@@ -83,6 +84,11 @@ def touched(trace: Trace, event: Event) -> list[Change]:
     for change in trace.effect(event):
         last[change.parameter, change.kind] = change
     return list(last.values())
+
+
+def _marked(said: str, kept: str | None) -> str:
+    """`updated, sampled`: how much of the value was kept, where that is not all."""
+    return said if kept in (None, "exact") else f"{said}, {kept}"
 
 
 def words(event: Event, change: Change) -> str:
@@ -127,7 +133,7 @@ def _change_object(trace: Trace, event: Event, change: Change) -> dict[str, Any]
         "value": change.kind,
         "what": change.op.name.lower(),
         "before_call": change.before,
-        "kept": _KEPT.get(change.storage, "exact"),
+        "kept": trace.exactness_of(event.seq, change),
         "dtype": change.dtype or None,
         "shape": list(change.shape) if change.dtype else None,
         "norm_before": norm_before(trace, event.seq, parameter, change.kind) if change.op is not Op.INIT else None,

@@ -139,6 +139,10 @@ def _mark(trace: Trace, event: Event) -> list[str]:
     return [name if value is None else f"{name} {number(value)}"]
 
 
+def _gap(trace: Trace, event: Event) -> list[str]:
+    return [printable(trace.gap(event.seq))]
+
+
 def listed(names: Sequence[str], most: int = 2) -> str:
     """`a, b and 5 more`."""
     if len(names) <= most + 1:
@@ -161,4 +165,5 @@ _DESCRIBE = {
     "load_state": _load_state,
     "mutation": _mutation,
     "mark": _mark,
+    "gap": _gap,
 }

@@ -12,8 +12,12 @@ from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared
 from optrace.cli.text import clipped_left, count, printable, shape, short_path, table, wrapped
 
 if TYPE_CHECKING:
-    from optrace.trace.model import Optimizer, Parameter, ParamGroup
+    from optrace.trace.model import Optimizer, Parameter, ParamGroup, Phase
     from optrace.trace.reader import Trace
+
+
+MOST_PHASES = 6
+"""Phases of the recording that are listed; of more, the first ones and the last."""
 
 
 class Info(Command):
@@ -64,6 +68,8 @@ def info_object(trace: Trace) -> dict[str, Any]:
         "events": len(trace.events),
         "iterations": len(trace.iterations),
         "kinds": _kinds(trace),
+        "phases": [asdict(phase) for phase in trace.phases],
+        "gaps": {"count": len(trace.gap_numbers), "iterations": _unrecorded(trace)},
         "optimizers": [
             {
                 "name": optimizer.name,
@@ -111,6 +117,7 @@ def _lines(trace: Trace, width: int) -> list[str]:
         ["events", f"{len(trace.events):,}" + (f": {kinds}" if kinds else "")],
         *(["note", printable(note)] for note in meta.get("notes", ())),
     ]
+    facts += [["kept" if place == 0 else "", printable(text)] for place, text in enumerate(kept_lines(trace))]
     column = max(len(name) for name, _ in facts) + 2
     lines = [printable(trace.path)]
     for name, text in facts:
@@ -181,6 +188,41 @@ def _kinds(trace: Trace) -> dict[str, int]:
 
     counts = np.bincount(trace.column("kind"), minlength=len(KINDS)).tolist()
     return {kind: amount for kind, amount in zip(KINDS, counts, strict=False) if amount}
+
+
+def kept_lines(trace: Trace) -> list[str]:
+    """What was kept, phase by phase, where that is not everything."""
+    phases = trace.phases
+    lines = []
+    if len(phases) > 1 or any(phase.capture != "exact" or phase.every > 1 for phase in phases):
+        lines += [f"from iteration {p.iteration}: {_phase(p)} ({p.reason})" for p in phases[:MOST_PHASES]]
+        if len(phases) > MOST_PHASES:
+            lines[-1:] = [f"… {len(phases) - MOST_PHASES} more …", lines[-1]]
+            lines[-1] = f"from iteration {phases[-1].iteration}: {_phase(phases[-1])} ({phases[-1].reason})"
+    if len(trace.gap_numbers):
+        lines.append(f"{count(len(trace.gap_numbers), 'gap')}: {_unrecorded(trace):,} iterations not recorded")
+    return lines
+
+
+def _phase(phase: Phase) -> str:
+    often = "" if phase.every == 1 else f", one iteration in {phase.every:,}"
+    return {"exact": "every value", "sampled": "samples and keyframes", "stats": "statistics"}.get(
+        phase.capture, "nothing"
+    ) + (often if phase.capture != "nothing" else "")
+
+
+def _unrecorded(trace: Trace) -> int:
+    """Iterations of which nothing was recorded."""
+    import numpy as np
+
+    from optrace.trace.format import KIND_CODES
+
+    if not trace.events:
+        return 0
+    column, kinds = trace.column("iteration"), trace.column("kind")
+    gap = trace.gap_numbers
+    inside = kinds != kinds.dtype.type(KIND_CODES["gap"])
+    return len(trace.iterations) - len(np.unique(column[inside])) if len(gap) else 0
 
 
 def _groups(trace: Trace, optimizer: Optimizer) -> tuple[ParamGroup, ...]:

@@ -92,7 +92,9 @@ def _row(trace: Trace, contribution: Contribution) -> list[str]:
     site = contribution.site
     place = "" if site is None else f"{short_path(site.file, trace.meta.get('cwd'))}:{site.line}"
     fate = "never applied" if not contribution.applied else f"applied {count(contribution.applied, 'time')}"
-    if contribution.removed_at is not None:
+    if contribution.fate == "unrecorded":
+        fate = ("" if not contribution.applied else f"{fate}, then ") + f"not recorded from {contribution.removed_at}"
+    elif contribution.removed_at is not None:
         fate += f", {contribution.fate} at {contribution.removed_at}"
     size = contribution.size
     return [str(contribution.position), "?" if size is None else number(size), place, fate]

@@ -35,11 +35,11 @@ def norm_before(trace: Trace, seq: int, parameter: Parameter, kind: str) -> floa
 
 
 def summary(trace: Trace, parameter: Parameter, kind: str, seq: int) -> dict[str, float] | None:
-    """All statistics of a value just after event `seq`; None where it is absent or was dropped."""
+    """All statistics of a value just after event `seq`; None where it is absent or was not kept."""
     kept = trace.exactness(parameter, kind, seq)
-    if kept is None or kept == "dropped":
+    if kept is None or kept == "not kept":
         return None
-    if kept == "sampled":
+    if kept in ("sampled", "statistics"):
         sample = trace.sample(parameter, kind, seq)
         return sample.statistics if sample is not None else None
     value = trace.value(parameter, kind, seq)
@@ -106,6 +106,6 @@ def _known(value: Any, trace: Trace, seq: int, parameter: int, kind: str) -> flo
     norm = float(value)
     if math.isnan(norm):
         change = trace.effect_by_id(int(trace.column("effect")[seq])).final.get((parameter, kind))
-        if change is None or change.op in (Op.CLEAR, Op.GONE) or change.storage.name == "DROPPED":
+        if change is None or change.op in (Op.CLEAR, Op.GONE, Op.LOST) or change.storage.name == "DROPPED":
             return None
     return norm

@@ -23,7 +23,7 @@ def parameter_lines(trace: Trace, parameter: Parameter, seq: int) -> list[str]:
         kept = trace.exactness(parameter, kind, seq)
         found = summary(trace, parameter, kind, seq)
         if found is None:
-            rows.append([printable(kind), *["-"] * len(_COLUMNS), "dropped" if kept == "dropped" else "none"])
+            rows.append([printable(kind), *["-"] * len(_COLUMNS), "none" if kept is None else kept])
             continue
         numbers = [number(found[name]) for name in _COLUMNS]
         rows.append([printable(kind), *numbers, "" if kept == "exact" else str(kept)])
@@ -55,7 +55,7 @@ def value_lines(trace: Trace, parameter: Parameter, kind: str, seq: int, width: 
         facts = ", ".join(f"{name} {number(value)}" for name, value in sample.statistics.items())
         pairs = [[f"[{int(i)}]", exact_digits(v)] for i, v in zip(sample.indices, sample.values, strict=True)]
         kept = count(len(pairs), "sampled element")
-        return [title, f"past the size budget: {kept}; {facts}", *table(pairs, right=(0, 1))]
+        return [title, f"not kept whole: {kept}; {facts}", *table(pairs, right=(0, 1))]
     value = trace.value(parameter, kind, seq)
     if value is None:
         return [title, "None"]
@@ -63,7 +63,7 @@ def value_lines(trace: Trace, parameter: Parameter, kind: str, seq: int, width: 
 
 
 def value_object(trace: Trace, parameter: Parameter, kind: str, seq: int) -> dict[str, Any]:
-    """The same for programs: `data` nested like the tensor; `sample` instead, past the size budget."""
+    """The same for programs: `data` nested like the tensor; `sample` instead, where it was not kept whole."""
     found: dict[str, Any] = {
         "parameter": parameter.name,
         "value": kind,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 Origin = Literal["backward", "by hand", "found"]
-Fate = Literal["fresh", "applied", "cleared", "replaced"]
+Fate = Literal["fresh", "applied", "cleared", "replaced", "unrecorded"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,8 @@ class Contribution:
     removed_at: Position | None
     replaced: bool
     """Another gradient was put in its place by hand, instead of clearing it."""
+    unrecorded: bool
+    """What became of it was not recorded: `removed` is the gap that begins there."""
     here: bool
     """It arrived in the very event asked about."""
     _value: Callable[[], Array | None] = field(repr=False, compare=False)
@@ -65,7 +67,9 @@ class Contribution:
 
     @property
     def fate(self) -> Fate:
-        """`fresh` or `applied` while inside the gradient; `cleared` or `replaced` afterwards."""
+        """`fresh` or `applied` while inside the gradient; `cleared` or `replaced` afterwards; `unrecorded` in a gap."""
+        if self.unrecorded:
+            return "unrecorded"
         if self.removed is not None:
             return "replaced" if self.replaced else "cleared"
         return "applied" if self.applied else "fresh"
@@ -73,7 +77,7 @@ class Contribution:
     @property
     def lost(self) -> bool:
         """It was removed before any step applied it."""
-        return self.removed is not None and not self.applied
+        return self.removed is not None and not self.applied and not self.unrecorded
 
     @cached_property
     def uses(self) -> tuple[Use, ...]:
@@ -168,6 +172,8 @@ class Account:
     position: Position
     present: bool
     """Whether there is a gradient (it may hold zeros)."""
+    unrecorded: bool
+    """A gap is here: whether there is a gradient is not known."""
     inside: Sequence[Contribution]
     """The contributions in the gradient, oldest first."""
     stale: int

@@ -18,10 +18,11 @@ class Entry(IntEnum):
     SKIP = 4  # a step was left out by a GradScaler, failed, or changed nothing at all
     ALTER = 5  # clipped, unscaled, or changed by hand after it arrived
     SET = 6  # put there by hand: it takes the place of whatever was there
-    FOUND = 7  # it was there before the recording began
+    FOUND = 7  # it was there before the recording began, or after a gap
+    LOST = 8  # a gap begins: what is inside, and what becomes of it, is not recorded
 
 
-HAND = 8
+HAND = 9
 """A change by hand, until it is known whether it alters what is there or takes its place."""
 
 _OF_OP = {
@@ -30,6 +31,7 @@ _OF_OP = {
     Op.ZERO: int(Entry.ZERO),
     Op.CHANGE: int(Entry.ALTER),
     Op.INIT: int(Entry.FOUND),
+    Op.LOST: int(Entry.LOST),
 }
 
 

@@ -18,7 +18,7 @@ from optrace.ledger.view import View
 
 Array = np.ndarray[Any, Any]
 _DEPOSITS: Array = np.isin(np.arange(HAND + 1), [Entry.DEPOSIT, Entry.FOUND, Entry.SET])
-_ENDINGS: Array = np.isin(np.arange(HAND + 1), [Entry.CLEAR, Entry.ZERO, Entry.SET])
+_ENDINGS: Array = np.isin(np.arange(HAND + 1), [Entry.CLEAR, Entry.ZERO, Entry.SET, Entry.LOST])
 
 
 @dataclass
@@ -33,6 +33,8 @@ class Carry:
     """Contributions so far when each optimizer last applied."""
     skipped: int = 0
     """Contributions so far at the last skipped step."""
+    found: int = 0
+    """Contributions so far when some were last found there, applied or not."""
     windows: int = 0
     """How often the gradient was cleared."""
     last_clear: int = -1
@@ -46,8 +48,8 @@ class Carry:
 
     @property
     def fresh(self) -> int:
-        """Of these, those that nobody has applied."""
-        return self.deposits - max(self.emptied, *self.applied.values(), 0)
+        """Of these, those that nobody has applied. Of what was found there that is not known: it is not among them."""
+        return self.deposits - max(self.emptied, self.found, *self.applied.values(), 0)
 
     @property
     def waiting(self) -> int:
@@ -121,8 +123,10 @@ class Flow:
 
     @cached_property
     def fresh(self) -> Array:
-        """Of these, those that no step has applied yet."""
-        applied = last(self.code == Entry.APPLY, self.before, max(self.start.applied.values(), default=0))
+        """Of these, those that no step has applied yet; what was found there may have been."""
+        known = np.where(self.code == Entry.FOUND, self.before + 1, self.before)
+        settled = (self.code == Entry.APPLY) | (self.code == Entry.FOUND)
+        applied = last(settled, known, max(self.start.found, *self.start.applied.values(), 0))
         found: Array = self.before - np.maximum(self.emptied, applied)
         return found
 
@@ -178,6 +182,7 @@ class Flow:
         for name, mask, values in (
             ("emptied", self.ending, before),
             ("skipped", self.code == Entry.SKIP, before),
+            ("found", self.code == Entry.FOUND, before + 1),
             ("last_clear", self.ending, self.seq),
             ("last_apply", applying, self.seq),
             ("last_deposit", self.deposit, self.source + self.view.first),

@@ -37,9 +37,9 @@ class History:
         self.source: Array = _joined(source, np.int64)
         """Number of the backward of a DEPOSIT, of the step of an APPLY or SKIP; else `seq`."""
         self.optimizer: Array = _joined(optimizer, np.int32)
-        emptying = np.isin(self.code, [Entry.CLEAR, Entry.ZERO, Entry.SET])
+        emptying = np.isin(self.code, [Entry.CLEAR, Entry.ZERO, Entry.SET, Entry.LOST])
         self.endings: Array = np.flatnonzero(emptying)
-        """Which entries emptied the gradient."""
+        """Which entries emptied the gradient, or lost sight of it."""
         self.deposits: Array = np.flatnonzero(np.isin(self.code, [Entry.DEPOSIT, Entry.FOUND, Entry.SET]))
         """Which entries brought a contribution."""
         self.applies: Array = np.flatnonzero(self.code == Entry.APPLY)

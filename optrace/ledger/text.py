@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 def sentence(account: Account, limit: int) -> str:
     """What the gradient is made of, in one line."""
+    if account.unrecorded:
+        return f"{account.parameter.name}: not recorded here (a gap)"
     if not account.present:
         return f"{account.parameter.name}: no gradient"
     if not account.inside:
@@ -36,7 +38,7 @@ def _term(account: Account, contribution: Contribution, uniform: bool) -> str:
     else:
         words = [f"iteration {contribution.iteration}"]
         if contribution.origin != "backward":
-            words.insert(0, "put there by hand" if contribution.origin == "by hand" else "there from the start")
+            words.insert(0, "put there by hand" if contribution.origin == "by hand" else "found there")
         if contribution.site is not None:
             words.append(f"{short(contribution.site.file)}:{contribution.site.line}")
     now = contribution.last_use == account.seq

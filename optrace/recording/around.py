@@ -73,7 +73,8 @@ class Around:
             return call()
         try:
             scope = recorder.begin(kind, target, _getframe(2))
-            call_unseen(before, scope)
+            if scope.recorded:
+                call_unseen(before, scope)
         except Exception as error:
             recorder.fail(error)
             return call()
@@ -86,7 +87,7 @@ class Around:
             if recorder.active:
                 try:
                     with recorder.lock:
-                        changes, optimizer = call_unseen(after, scope, result)
+                        changes, optimizer = call_unseen(after, scope, result) if scope.recorded else ([], -1)
                         recorder.end(scope, changes, optimizer, failed)
                 except Exception as error:
                     recorder.fail(error)

@@ -81,6 +81,9 @@ class LoopCalls:
         recorder = self._recorder
         if not recorder.active:
             return
+        if not scope.recorded:
+            recorder.skip(scope)
+            return
         try:
             with recorder.lock:
                 target = scope.target
@@ -126,8 +129,11 @@ class LoopCalls:
     def _before_backward(self, tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Scope:
         recorder = self._recorder
         roots = [tensors] if isinstance(tensors, torch.Tensor) else [t for t in tensors if isinstance(t, torch.Tensor)]
+        recorder.keep_pace()
         scope = recorder.start("backward", None, frame)
         scope.root = id(tensors)
+        if not scope.recorded:
+            return scope
         try:
             scope.loss = scalar_loss(roots)
             with recorder.lock:
@@ -149,6 +155,9 @@ class LoopCalls:
     def _after_backward(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not recorder.active:
+            return
+        if not scope.recorded:
+            recorder.skip(scope)
             return
         try:
             with recorder.lock:
@@ -181,9 +190,13 @@ class LoopCalls:
     @unseen
     def _enter_step(self, optimizer: Optimizer, frame: FrameType) -> None:
         recorder = self._recorder
+        recorder.keep_pace()
         with recorder.lock:
             scope = recorder.start("step", optimizer, frame)
-            self._meet_step(scope, optimizer, frame)
+            if scope.recorded:
+                self._meet_step(scope, optimizer, frame)
+            else:
+                scope.frame_id = frame_id(frame)
 
     def _meet_step(self, scope: Scope, optimizer: Optimizer, frame: FrameType) -> None:
         recorder = self._recorder
@@ -217,6 +230,11 @@ class LoopCalls:
                 return
             if scope.nested:
                 scope.nested -= 1
+                return
+            if not scope.recorded:
+                if recorder.scaling:  # GradScaler.step asks whether it has stepped
+                    recorder.registry.optimizer(optimizer, None).steps += 1
+                recorder.skip(scope)
                 return
             with recorder.lock:
                 entry = scope.entry

@@ -50,7 +50,8 @@ class Parent:
     claimed: bool
     """The parent has made the folder its own."""
     overwrite: bool
-    budget: int
+    options: dict[str, Any]
+    """The fields of its `Options`."""
     meta: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
 

@@ -21,6 +21,9 @@ from typing import Any
 import torch
 
 from optrace.recording.compiled import Compiled, compilable
+from optrace.recording.gate import Gate, slots
+from optrace.recording.options import Options
+from optrace.recording.pace import Pace
 from optrace.recording.placements import whole_number
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sites import CallSites
@@ -28,7 +31,7 @@ from optrace.recording.turns import Turns
 from optrace.recording.unseen import unseen
 from optrace.recording.watch import Change, Frame, Watch
 from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
-from optrace.trace.writer import TraceWriter
+from optrace.trace.writer import MOST_ROWS, TraceWriter
 
 _pack = RECORD.pack_into
 _now = time.perf_counter_ns
@@ -38,12 +41,13 @@ _CODE = KIND_CODES
 _RECORD = RECORD.size
 _NAN = float("nan")
 _LOSS, _EXACT, _FAILED = int(Flag.LOSS), int(Flag.EXACT), int(Flag.FAILED)
-_DETAIL, _BY_HAND = int(Flag.DETAIL), int(Flag.BY_HAND)
+_DETAIL, _BY_HAND, _KEYFRAME = int(Flag.DETAIL), int(Flag.BY_HAND), int(Flag.KEYFRAME)
 
 
 class Scope:
     """A recorded call that is running."""
 
+    recorded = True  # False: it falls into a gap
     flags = 0
     groups = -1
     loss: Any = None  # a float, or a tensor to be read later
@@ -76,7 +80,7 @@ class Recorder:
     def __init__(
         self,
         writer: TraceWriter,
-        budget: int,
+        options: Options,
         report: Callable[[str], None],
         base: FrameType | None = None,
     ) -> None:
@@ -87,7 +91,7 @@ class Recorder:
         self.sites = CallSites(writer, base)
         self.registry = Registry(writer, self.sites)
         self.registry.next_event = lambda: self.events
-        self.frame = Frame(writer, budget)
+        self.frame = Frame(writer)
         self.watch = Watch(self.registry)
         self.events = 0
         self.turns = Turns()
@@ -95,7 +99,7 @@ class Recorder:
         self.scaling = False  # a GradScaler has scaled something
         self._report = report
         self._began = _now()
-        self._any_step = False
+        self.any_step = False
         self._scopes: dict[int, list[Scope]] = {}
         self._threads: dict[int, int] = {}
         self._live: set[weakref.ref[_Sentinel]] = set()
@@ -108,6 +112,9 @@ class Recorder:
         self._unreadable: set[str] = set()  # reasons that were told
         self._last_chain = -1
         self._met = 0  # optimizers whose state has been looked at
+        self._restating = False
+        self.pace = Pace(options, writer, self.frame, self._sizes)
+        self.gate = Gate(self, self.pace)
 
     # Scopes
 
@@ -130,7 +137,13 @@ class Recorder:
     @unseen
     def begin(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
         """A recorded call starts. `deep` looks for gradients that changed and left no other trace."""
+        self.keep_pace()
         return self.start(kind, target, frame, deep)
+
+    def keep_pace(self) -> None:
+        """Wait where the writer is far behind. Holding no lock: it needs that to catch up."""
+        if len(self.writer.rows) > MOST_ROWS:
+            self.writer.wait_for_rows()
 
     def start(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
         """`begin`, for a caller that is unseen itself."""
@@ -142,11 +155,17 @@ class Recorder:
                 stack = self.scopes()
             elif stack and stack[-1].frame_id:
                 self._drop_stale(stack, frame)
+            scope = Scope(kind, target, chain, start)
+            if self.pace.selective and self.gate.closed(stack, kind, chain, target, frame):
+                scope.recorded = False
+                stack.append(scope)
+                return scope
             if self.registry.dirty:
                 self.registry.refresh(frame)
                 self._meet_optimizers()
-            self._notice(stack, chain, deep)
-            scope = Scope(kind, target, chain, start)
+            self._notice(stack, chain, deep or self._restating)
+            if self._restating:
+                self._restate()
             stack.append(scope)
             return scope
 
@@ -157,11 +176,19 @@ class Recorder:
             stack = self.scopes()
         while stack and stack.pop() is not scope:
             pass
+        if not scope.recorded or self.gate.shut:
+            self._count(scope)
+            return
         if changes:
             self.frame.add(changes)
         if failed:
             scope.flags |= _FAILED
         self._emit(scope, len(stack), optimizer)
+
+    def skip(self, scope: Scope) -> None:
+        """A call that falls into a gap is over."""
+        with self.lock:
+            self.end(scope, [])
 
     def running(self, kind: str, target: object | None = None) -> Scope | None:
         """The innermost running call of a kind (on an object) on this thread."""
@@ -189,7 +216,9 @@ class Recorder:
             for stack in list(self._scopes.values()):
                 while stack:
                     self._close_stale(stack)
-            if self.events:  # what was done by hand after the last event
+            if self.gate.shut:
+                self.gate.finish()
+            elif self.events:  # what was done by hand after the last event
                 self._notice([], self._last_chain, deep=True)
 
     def _drop_stale(self, stack: list[Scope], frame: FrameType) -> None:
@@ -204,6 +233,9 @@ class Recorder:
 
     def _close_stale(self, stack: list[Scope]) -> None:
         scope = stack[-1]
+        if not scope.recorded:
+            self.end(scope, [])
+            return
         entry = scope.entry
         changes = self.watch.parameters(self.registry.tracked) + self.watch.gradients(
             self.registry.tracked, deposit=scope.kind == "backward", deep=False
@@ -251,7 +283,7 @@ class Recorder:
         if altered:  # first, for whoever trains by hand uses the gradients and then clears them
             self.frame.add(altered)
             self._by_hand("mutation", chain)
-            if not self._any_step and any(slot.kind == "param" for slot, _ in altered):
+            if not self.any_step and any(slot.kind == "param" for slot, _ in altered):
                 self.turns.stepped = True  # a loop that trains by hand comes round like any other
         if cleared:
             self.frame.add(cleared)
@@ -346,17 +378,79 @@ class Recorder:
                 changed[str(model.id)] = module.training
         return changed
 
+    # Gaps and keyframes
+
+    def notice(self, chain: int) -> None:
+        """Find what was done by hand since the last event."""
+        self._notice([], chain, deep=True)
+
+    def look_afresh(self, frame: FrameType) -> None:
+        """After a gap: read every value, as if for the first time."""
+        self.registry.refresh(frame)
+        self.watch.restart()
+        tracked = self.registry.tracked
+        changes = self.watch.parameters(tracked) + self.watch.gradients(tracked, deposit=False, deep=True)
+        for entry in self.registry.optimizers:
+            optimizer = entry.ref()
+            if optimizer is not None:
+                self.registry.optimizer(optimizer, frame)
+                changes += self.watch.state(entry, optimizer, deep=True, aliases=[])
+        self._met = len(self.registry.optimizers)
+        self._restating = False
+        self.frame.add(changes, before=True)
+
+    def gap(self, place: tuple[int, int], since: int, detail: dict[str, Any]) -> None:
+        """Write the event that stands for what was not recorded from `place` on."""
+        turns = self.turns
+        now = turns.iteration, turns.index
+        turns.iteration, turns.index = place
+        scope = Scope("gap", None, -1, since)
+        scope.detail = detail
+        self._emit(scope, 0, -1)
+        turns.iteration, turns.index = now
+
+    def turned(self) -> None:
+        """A recorded iteration begins."""
+        self.frame.keyframe = self._restating = self.pace.turn(self.turns.iteration, self.events)
+
+    def _restate(self) -> None:
+        """A keyframe begins: all values once more, whole."""
+        self._restating = False
+        changes, found = self.watch.current(self.tracked())
+        self.frame.add(changes + [(slot, int(Op.RESTATED)) for slot in found], before=True)
+
+    def _sizes(self) -> int:
+        """Bytes of all values that would be sampled."""
+        return sum(
+            slot.form.nbytes
+            for tracked in self.registry.tracked
+            for slot in slots(tracked)
+            if slot.form is not None and slot.content is not None and slot.form.nbytes > self.frame.small
+        )
+
+    def _count(self, scope: Scope) -> None:
+        """A call that is not recorded counts for the iterations all the same."""
+        turns, target = self.turns, scope.target
+        turns.passes((scope.kind, scope.chain), 0 if target is None else id(target))
+        if scope.kind == "step":
+            turns.stepped = self.any_step = True
+        turns.index += 1
+        self.gate.count()
+
     # Writing
 
     def _emit(self, scope: Scope, depth: int, optimizer: int) -> None:
         kind = scope.kind
         turns = self.turns
-        if not scope.flags & _BY_HAND:  # nobody called it, so it says nothing of the loop
+        if scope.chain >= 0 and not scope.flags & _BY_HAND:  # nobody called it, so it says nothing of the loop
             target = scope.target
+            turn = turns.iteration
             turns.passes((kind, scope.chain), 0 if target is None else id(target))
+            if turn != turns.iteration:
+                self.turned()
             self._last_chain = scope.chain
         if kind == "step":
-            turns.stepped = self._any_step = True
+            turns.stepped = self.any_step = True
             if _thread() != self._stepping:
                 self._another_thread()
         frame = self.frame
@@ -377,7 +471,11 @@ class Recorder:
         effect = frame.effect(number)
         if not frame.reduced:
             flags |= _EXACT
-        frame.reduced = False
+        else:
+            frame.reduced = False
+            self.pace.reduced(turns.iteration, number)
+        if frame.keyframe:
+            flags |= _KEYFRAME
         thread = self._threads.get(_thread())
         if thread is None:
             thread = self._thread()
@@ -412,6 +510,8 @@ class Recorder:
         events.size += _RECORD
         turns.index += 1
         self.events = number + 1
+        if self.writer.appended > self.pace.look_at:
+            self.pace.look(turns.iteration, number + 1)
         if scope.sentinel is not None and scope.sentinel.event < 0:
             scope.sentinel.event = number
         if self.writer.failed:

@@ -19,10 +19,12 @@ def sample_indices(parameter: int, numel: int) -> array[int]:
     return array("q", sorted(random.Random(f"{parameter} {numel}").sample(range(numel), SAMPLE)))
 
 
-def summary(view: memoryview, form: Form, indices: array[int]) -> bytes:
-    """The statistics as float64, then the sampled elements in the tensor's own dtype."""
+def summary(view: memoryview, form: Form, indices: array[int] | None) -> bytes:
+    """The statistics as float64, then the sampled elements in the tensor's own dtype; `None` for no elements."""
     with torch.no_grad():
         tensor = torch.frombuffer(view, dtype=form.dtype)
+        if indices is None:
+            return _STATISTICS.pack(*statistics(tensor))
         sampled = tensor[torch.frombuffer(indices, dtype=torch.int64)].contiguous()
         elements = bytes(sampled.view(torch.uint8).numpy())
     return _STATISTICS.pack(*statistics(tensor)) + elements

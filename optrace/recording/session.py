@@ -15,14 +15,15 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
 
 from optrace.errors import RecordingError
 from optrace.recording.children import Announcement, Parent, arm, disarm
+from optrace.recording.options import Options, checked
 from optrace.recording.places import Place, claim, claim_beside, ended, joins, place_of_rank
-from optrace.recording.size import DEFAULT_BUDGET, parse_size
 from optrace.trace.processes import MAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -67,7 +68,12 @@ class record:
         model: Any = None,
         optimizer: Any = None,
         *,
-        budget: int | str = DEFAULT_BUDGET,
+        budget: int | str | None = None,
+        capture: str = "auto",
+        params: str | Iterable[str] | None = None,
+        every: int = 1,
+        first: int = 0,
+        until: int | None = None,
         overwrite: bool = False,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
@@ -79,7 +85,9 @@ class record:
         """When it has ended: whether all processes that record together have."""
         self._models = model
         self._optimizers = optimizer
-        self._budget = parse_size(budget)
+        self._options = checked(
+            budget=budget, capture=capture, params=params, every=every, first=first, until=until
+        )
         self._overwrite = overwrite
         self._meta = dict(meta or {})
         self._recorder: Any = None
@@ -191,7 +199,8 @@ class record:
     @classmethod
     def of_child(cls, parent: Parent) -> record:
         """The recording of a process that a recorded one started."""
-        recording = cls(parent.folder, budget=parent.budget, meta=parent.meta)
+        recording = cls(parent.folder, meta=parent.meta)
+        recording._options = Options(**parent.options)
         recording._parent, recording._sources = parent, parent.sources
         return recording
 
@@ -203,7 +212,7 @@ class record:
             launch=self._launch if self._place is None else self._place.launch,
             claimed=self._recorder is not None or not alone,
             overwrite=self._overwrite,
-            budget=self._budget,
+            options=asdict(self._options),
             meta=self._meta,
             sources=self._sources,
         )
@@ -251,7 +260,8 @@ class record:
 
         try:
             scope = recorder.begin("mark", None, frame)
-            scope.detail = {name: copied(value) for name, value in detail.items()}
+            if scope.recorded:
+                scope.detail = {name: copied(value) for name, value in detail.items()}
             with recorder.lock:
                 recorder.end(scope, [])
         except Exception as error:
@@ -270,11 +280,13 @@ class record:
         from optrace.recording.tracebacks import leave_out
         from optrace.trace.writer import TraceWriter
 
-        writer = TraceWriter(self.path, self._writing_failed)
-        recorder = self._recorder = Recorder(writer, self._budget, self._report, self._base)
+        options = self._options
+        writer = TraceWriter(self.path, self._writing_failed, options.budget)
+        recorder = self._recorder = Recorder(writer, options, self._report, self._base)
         patches = self._patches = Patches()
         with writer.lock:
-            for key, value in {**describe(torch), **self._meta, "budget": self._budget}.items():
+            facts = {**describe(torch), **self._meta, "budget": options.budget, "capture": options.capture}
+            for key, value in facts.items():
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value, default=repr))
             for prefix, module in model_items(self._models):
                 recorder.registry.name_model(module, prefix)

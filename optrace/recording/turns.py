@@ -38,6 +38,21 @@ class Turns:
             else:
                 self._forget_after(line)
 
+    def would_begin(self, line: Line, target: int) -> bool:
+        """Whether such an event would find the loop where it has been in this turn; changes nothing."""
+        targets = self._path.get(line)
+        if targets is None:
+            return False
+        if target not in targets:
+            return len(targets) >= self._usual.get(line, len(targets) + 1)
+        return line == self._order[self._place] or self._order.index(line) <= self._place
+
+    def turn_over(self) -> None:
+        """Begin a new turn, whatever comes next."""
+        line: Line = ("", -1)
+        self._begin(line, 0)
+        self._path, self._order, self._place = {}, [], -1
+
     def _comes_round(self, line: Line, targets: list[int], target: int) -> bool:
         """Whether the loop is where it has been in this turn: at this line, with this object.
 

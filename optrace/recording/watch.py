@@ -18,6 +18,7 @@ from optrace.recording.placements import local_of
 from optrace.recording.registry import Registry, Tracked, TrackedOptimizer
 from optrace.recording.sampling import SAMPLE, sample_indices, summary
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
+from optrace.trace.format import SMALL as WHOLE
 from optrace.trace.writer import TraceWriter
 
 Change = tuple[Slot, int]
@@ -27,23 +28,27 @@ _INIT, _DEPOSIT, _CLEAR = int(Op.INIT), int(Op.DEPOSIT), int(Op.CLEAR)
 _ZERO, _CHANGE, _GONE = int(Op.ZERO), int(Op.CHANGE), int(Op.GONE)
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
+_LOST = int(Op.LOST)
 _NOTHING_LEFT = (_CLEAR, _GONE)
 
 
 class Frame:
     """The bytes and changes that the next event will carry."""
 
-    def __init__(self, writer: TraceWriter, budget: int) -> None:
+    def __init__(self, writer: TraceWriter) -> None:
         self._writer = writer
         self._stream = writer.tensors
-        self._budget = budget
-        self._half = budget // 2 - SMALL  # up to here everything is kept exactly
+        self.whole = True  # values are kept whole, up to `whole_until`
+        self.whole_until = self.until = 0  # sizes of the stream that it may grow to
+        self.keyframe = False  # values are kept whole all the same
+        self.small = WHOLE  # bytes up to which they always are
+        self.sample = True  # of others elements are kept beside the statistics
+        self.unselected: set[int] = set()  # parameters whose values are not kept
         self._entries: list[tuple[Slot, Form | None, int, int, bool, int]] = []  # by code
         self._effects: dict[tuple[int, ...], int] = {}
         self._samples: dict[tuple[int, int], array[int]] = {}
         self.codes: list[int] = []
         self.start = 0
-        self.exact = True
         self.reduced = False  # this frame holds less than all the bytes it should
 
     def add(self, changes: list[Change], before: bool = False) -> None:
@@ -52,7 +57,8 @@ class Frame:
         codes = self.codes
         if not codes:
             self.start = stream.align()
-        roomy = self.exact and stream.size < self._half
+        roomy = stream.size + SMALL + ALIGNMENT < self.until
+        unselected = self.unselected
         full, zeros = _FULL << 1 | before, _ZEROS << 1 | before
         for slot, op in changes:
             form = slot.form
@@ -64,6 +70,8 @@ class Frame:
             if form.sparse == HOLLOW:
                 self.reduced = True
                 self._code(slot, form, op, _DROPPED, before, 0)
+            elif unselected and slot.parameter in unselected:
+                self._code(slot, form, op, _DROPPED, before, 0)
             elif form.sparse:
                 self._bytes(slot, form, op, _SPARSE, before)
             elif content == form.zero:
@@ -74,6 +82,7 @@ class Frame:
                     codes.append(code)
             elif roomy and slot.small:
                 stream.append_aligned(content, form.nbytes)  # type: ignore[arg-type]
+                roomy = stream.size + SMALL + ALIGNMENT < self.until
                 code = slot.codes.get(op << 4 | full)
                 if code is None:
                     self._code(slot, form, op, _FULL, before, form.nbytes)
@@ -101,23 +110,31 @@ class Frame:
             self._writer.row("INSERT INTO effect VALUES (?, ?, ?)", known, event, entries)
         return known
 
+    def lose(self, slot: Slot) -> None:
+        """From here on the value is not known."""
+        self._code(slot, None, _LOST, _SAME, False, 0)
+
+    def discard(self) -> None:
+        """Forget what was found and belongs to no event."""
+        self.codes.clear()
+        self.reduced = False
+
     def _bytes(self, slot: Slot, form: Form, op: int, storage: int, before: bool) -> None:
         view: memoryview | bytes = slot.view
         length = form.nbytes
-        if self._stream.size + length > self._half:
-            self.exact = False
-        if not self.exact and length > SAMPLE * 16 and storage == _FULL:
+        end = self._stream.size + ALIGNMENT
+        whole = self.keyframe or (self.whole and end + length <= self.whole_until) or length <= self.small
+        if not whole and storage == _FULL:
             self.reduced = True
-            if self._stream.size + len(STATISTICS) * 8 + SAMPLE * form.dtype.itemsize <= self._budget:
-                view = summary(slot.view, form, self._indices(slot, form))
-                length, storage = len(view), _SAMPLE
-            else:
-                self._code(slot, form, op, _DROPPED, before, 0)
-                return
-        elif self._stream.size + length > self._budget:
+            head = len(STATISTICS) * 8
+            length = head + SAMPLE * form.dtype.itemsize if self.sample else head
+            storage = _SAMPLE
+        if end + length > self.until:
             self.reduced = True
             self._code(slot, form, op, _DROPPED, before, 0)
             return
+        if storage == _SAMPLE:
+            view = summary(slot.view, form, self._indices(slot, form) if self.sample else None)
         self._stream.append_aligned(view, length)
         self._code(slot, form, op, storage, before, length)
 
@@ -198,6 +215,35 @@ class Watch:
         self._registry = registry
         self._quick: _Quick | None = None
         self.unreadable: dict[str, str] = {}  # why → the first value that cannot be read for this reason
+
+    def restart(self) -> None:
+        """What was seen of the parameters does not count any more."""
+        self._quick = None
+
+    def current(self, tracked: list[Tracked]) -> tuple[list[Change], list[Slot]]:
+        """All large values that are there now: those of the states that changed unseen, and the slots of all.
+
+        Parameters and gradients have just been looked at.
+        """
+        changes: list[Change] = []
+        found: list[Slot] = []
+        for entry in tracked:
+            tensor = entry.ref()
+            if tensor is not None:
+                found += _holding(entry.parameter, local_of(tensor) if entry.spread else tensor)
+                gradient = tensor.grad if entry.leaf else None
+                if gradient is not None:
+                    found += _holding(entry.grad, local_of(gradient) if entry.spread else gradient)
+        for owner in self._registry.optimizers:
+            optimizer = owner.ref()
+            if optimizer is None:
+                continue
+            changes += self.state(owner, optimizer, deep=True, aliases=[])
+            for entry in owner.plan:
+                tensor = entry.ref()
+                if tensor is not None and optimizer.state.get(tensor):
+                    found += [slot for slot in entry.state.get(owner.id, {}).values() if _is_large(slot)]
+        return changes, found
 
     def untouched(self, tracked: list[Tracked]) -> bool:
         """Whether all parameters are as they were last seen. False may also mean that this has to be looked at."""
@@ -385,6 +431,24 @@ class Watch:
             if slot.pointer == pointer != -1 and pointer:
                 aliases.append(slot)
         return values
+
+
+def _is_large(slot: Slot) -> bool:
+    form = slot.form
+    return (
+        slot.content is not None
+        and form is not None
+        and form.nbytes > WHOLE
+        and not form.sparse
+        and slot.content != form.zero
+    )
+
+
+def _holding(slot: Slot, tensor: torch.Tensor) -> list[Slot]:
+    """The slot, where it is large and shows this tensor's memory or a copy of it."""
+    if not _is_large(slot) or (slot.pointer != -1 and slot.pointer != tensor.data_ptr()):
+        return []
+    return [slot]
 
 
 def flatten(state: Any, prefix: str = "") -> dict[str, torch.Tensor]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from optrace.errors import DamagedError, LookupFailed
-from optrace.trace.format import KINDS, Flag
+from optrace.trace.format import KIND_CODES, KINDS, Flag
 from optrace.trace.model import Event, Position
 
 if TYPE_CHECKING:
@@ -124,15 +124,24 @@ class Iteration:
     index: int
     events: EventSlice
 
+    @property
+    def recorded(self) -> bool:
+        """Whether all of it is there. False in a gap, where `events` holds at most what came before the gap."""
+        return bool(self.events) and not any(event.kind == "gap" for event in self.events)
+
 
 class Iterations(Sequence[Iteration]):
-    """All iterations in order."""
+    """All iterations by number, those in a gap too: they have no events. Going through them leaves these out."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
 
     def __len__(self) -> int:
-        return int(self._trace.column("iteration")[-1]) + 1 if self._trace.count else 0
+        if not self._trace.count:
+            return 0
+        if self._trace.column("kind")[-1] == KIND_CODES["gap"]:
+            return self._trace.gaps[-1].last + 1
+        return int(self._trace.column("iteration")[-1]) + 1
 
     @overload
     def __getitem__(self, index: int) -> Iteration: ...
@@ -147,6 +156,17 @@ class Iterations(Sequence[Iteration]):
         index %= count
         first, last = self.bounds(index)
         return Iteration(index, self._trace.events[first:last])
+
+    def __iter__(self) -> Iterator[Iteration]:
+        column = self._trace.column("iteration")
+        first = 0
+        while first < len(column):
+            number = int(column[first])
+            stop = int(np.searchsorted(column, column[first], "right"))
+            if stop <= first:
+                raise DamagedError(f"{self._trace.path} is damaged: its iterations are not in order")
+            yield Iteration(number, self._trace.events[first:stop])
+            first = stop
 
     def bounds(self, iteration: int) -> tuple[int, int]:
         """Numbers of the iteration's first event and of the one after its last."""

@@ -31,6 +31,7 @@ KINDS = (
     "load_state",
     "mutation",
     "mark",
+    "gap",  # iterations (or the rest of one) that were not recorded
 )
 KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
 
@@ -46,6 +47,7 @@ class Flag(IntFlag):
     SCALED = 32  # a backward of a loss that carries a GradScaler's scale
     SCALER = 128  # a step made by GradScaler.step
     EXACT = 64  # all values this event changed were stored in full
+    KEYFRAME = 256  # past the budget, but all values are whole here
 
 
 class Op(IntEnum):
@@ -57,6 +59,8 @@ class Op(IntEnum):
     ZERO = 3  # the gradient was filled with zeros in place
     CHANGE = 4  # its content changed in any other way
     GONE = 5  # a state entry no longer exists
+    LOST = 6  # a gap begins: what it is from here on is not known until it is seen again
+    RESTATED = 7  # as it was, stored once more: a keyframe begins
 
 
 class Storage(IntEnum):
@@ -65,9 +69,9 @@ class Storage(IntEnum):
     SAME = 0  # not stored: as it was before, or absent
     FULL = 1  # all its bytes
     ZEROS = 2  # not stored: every byte is zero
-    SAMPLE = 3  # statistics and a fixed random sample of its elements
+    SAMPLE = 3  # statistics and a fixed random sample of its elements; or the statistics alone
     SPARSE = 4  # COO: number of sparse dims (int64), int64 indices [dims, nnz], then values
-    DROPPED = 5  # changed, but not stored: past the size budget
+    DROPPED = 5  # changed, but not stored: no room was left, or its parameter was not chosen
 
 
 # The event record, little-endian, 64 bytes. Fields in order; `RECORD_FIELDS` gives the NumPy types.
@@ -93,6 +97,7 @@ assert RECORD.size == 64
 
 # One sampled value: these statistics as float64, then its sampled elements.
 STATISTICS = ("norm", "mean", "min", "max", "zeros", "nonfinite")
+SMALL = 1024  # bytes up to which a value is kept whole even where others are sampled
 ALIGNMENT = 8  # every stored tensor starts at a multiple of this many bytes
 
 SCHEMA = f"""
@@ -114,5 +119,6 @@ CREATE TABLE effect (id INTEGER PRIMARY KEY, first_event INTEGER, entries TEXT);
 CREATE TABLE detail (event INTEGER PRIMARY KEY, value TEXT);                   -- JSON object
 CREATE TABLE thread (id INTEGER PRIMARY KEY, name TEXT);
 CREATE TABLE sample (parameter INTEGER, numel INTEGER, indices BLOB, PRIMARY KEY (parameter, numel));
+CREATE TABLE phase (event INTEGER PRIMARY KEY, iteration INTEGER, capture TEXT, every INTEGER, reason TEXT);
 CREATE TABLE segment (file TEXT, offset INTEGER, length INTEGER, digest INTEGER, PRIMARY KEY (file, offset));
 """

@@ -159,6 +159,46 @@ class Change:
     """For a state entry, whose state it is; -1 otherwise."""
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Something that was not recorded: whole iterations, or the rest of one. Its event stands in its place."""
+
+    seq: int
+    """Number of the gap's event."""
+    position: Position
+    """Where it begins."""
+    last: int
+    """The last iteration that something is missing of."""
+    events: int
+    """How many events were not recorded."""
+    reason: str
+
+    @property
+    def first(self) -> int:
+        """The first iteration that something is missing of."""
+        return self.position.iteration
+
+    def __str__(self) -> str:
+        if self.first == self.last:
+            what = f"iteration {self.first}" if self.position.index == 0 else f"the rest of iteration {self.first}"
+        else:
+            what = f"iterations {self.first} to {self.last}"
+        return f"{what} ({self.events:,} event{'s' if self.events != 1 else ''}) not recorded: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """From event number `event` on, this much was recorded."""
+
+    event: int
+    iteration: int
+    capture: str
+    """`exact`, `sampled`, `stats` or `nothing`."""
+    every: int
+    """Of so many iterations one is recorded, in bursts where the room decided it."""
+    reason: str
+
+
 @dataclass(frozen=True)
 class Effect:
     """Everything an event changed. Events that change the same things share one."""
@@ -206,6 +246,11 @@ class Event:
     @property
     def index(self) -> int:
         return self.position.index
+
+    @property
+    def keyframe(self) -> bool:
+        """Past the budget, but every value of this iteration is whole."""
+        return bool(self.flags & Flag.KEYFRAME)
 
     @property
     def failed(self) -> bool:

@@ -19,8 +19,8 @@ from optrace.trace.bytes import Events as EventBytes
 from optrace.trace.bytes import Tensors
 from optrace.trace.dtypes import decode, decode_sparse, densify, numpy_dtype
 from optrace.trace.events import Events, Iterations
-from optrace.trace.format import INDEX_FILE, STATISTICS, Flag, Op, Storage
-from optrace.trace.model import Binding, Change, Event, Model, Optimizer, Parameter, ParamGroup
+from optrace.trace.format import INDEX_FILE, KIND_CODES, SMALL, STATISTICS, Flag, Op, Storage
+from optrace.trace.model import Binding, Change, Event, Gap, Model, Optimizer, Parameter, ParamGroup, Phase
 from optrace.trace.parameters import Parameters
 from optrace.trace.processes import MAIN, is_name, members
 from optrace.trace.rows import MAX_ZEROS, Rows
@@ -34,11 +34,14 @@ if TYPE_CHECKING:
     Array = np.ndarray[Any, Any]
 
 
+_ABSENT = (Op.CLEAR, Op.GONE)
+
+
 class Sample(NamedTuple):
-    """What was kept of a value past the size budget."""
+    """What was kept of a value that was not kept whole."""
 
     indices: Array
-    """Which elements (flat, row-major)."""
+    """Which elements (flat, row-major); none where only the statistics were kept."""
     values: Array
     """Those elements, in the tensor's own dtype."""
     statistics: dict[str, float]
@@ -183,9 +186,35 @@ class Trace(Rows):
     @property
     def marks(self) -> list[Event]:
         """The user's own marks and logged numbers."""
-        from optrace.trace.format import KIND_CODES
-
         return [self.events[int(i)] for i in np.flatnonzero(self.column("kind") == KIND_CODES["mark"])]
+
+    @cached_property
+    def gaps(self) -> tuple[Gap, ...]:
+        """What was not recorded, in order: iterations that were left out, or had no room."""
+        return tuple(self.gap(int(number)) for number in self.gap_numbers)
+
+    @cached_property
+    def gap_numbers(self) -> Array:
+        """Numbers of the gaps' events, ascending: int64."""
+        return np.flatnonzero(self.column("kind") == KIND_CODES["gap"])
+
+    @cached_property
+    def phases(self) -> list[Phase]:
+        """How much was recorded, and from which event on."""
+        rows = self._index.rows("SELECT event, iteration, capture, every, reason FROM phase ORDER BY event")
+        try:
+            return [Phase(int(e), int(i), str(capture), int(every), str(why)) for e, i, capture, every, why in rows]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DamagedError(f"{self.path} is damaged: its phases cannot be read") from error
+
+    def gap(self, number: int) -> Gap:
+        """What the gap whose event has this number stands for."""
+        event = self.events[number]
+        try:
+            last, missed = int(event.detail["last"]), int(event.detail["events"])
+            return Gap(number, event.position, last, missed, str(event.detail["reason"]))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise DamagedError(f"{self.path} is damaged: the gap at {event.position} cannot be read") from error
 
     def refresh(self) -> int:
         """Take in what was committed since: the number of new events. For traces still being written."""
@@ -199,6 +228,9 @@ class Trace(Rows):
         self.__dict__.pop("sources", None)
         self.__dict__.pop("findings", None)
         self.__dict__.pop("_ledger", None)
+        self.__dict__.pop("gaps", None)
+        self.__dict__.pop("phases", None)
+        self.__dict__.pop("gap_numbers", None)
         try:
             self._read_sites()
             self.bindings = [
@@ -267,11 +299,22 @@ class Trace(Rows):
                 raise LookupFailed(f"there is no event number {at}; the last is {count - 1}")
             return int(at) % count
         iteration, index = _parse_position(at)
-        bounds = self.iterations.bounds(iteration)
-        last = bounds[1] - bounds[0] - 1
-        if not 0 <= index <= last:
+        first, stop = self.iterations.bounds(iteration)
+        if first == stop:
+            raise LookupFailed(self._missing(iteration, first))
+        column = self.column("index")
+        place = first + int(np.searchsorted(column[first:stop], column.dtype.type(min(max(index, 0), 0xFFFFFFFF))))
+        if index < 0 or place == stop or int(column[place]) != index:
+            last = int(column[stop - 1])
             raise LookupFailed(f"there is no event {iteration}:{index}; its iteration ends at {iteration}:{last}")
-        return bounds[0] + index
+        return place
+
+    def _missing(self, iteration: int, following: int) -> str:
+        """Why an iteration has no events."""
+        before = following - 1
+        if before >= 0 and self.column("kind")[before] == KIND_CODES["gap"]:
+            return f"iteration {iteration} was not recorded; the gap at {self.events[before].position} says why"
+        return f"iteration {iteration} was not recorded"
 
     # What an event changed
 
@@ -326,15 +369,30 @@ class Trace(Rows):
         return decode_sparse(self._bytes(*found), found[1].dtype, found[1].shape)
 
     def exactness(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> str | None:
-        """`exact`, `sampled` or `dropped` (both past the size budget); None where there was no value."""
+        """How much was kept of a value; None where there was none.
+
+        `exact`: every bit. `keyframe`: every bit too, between positions where there is only a sample.
+        `sampled`: statistics and some elements. `statistics`: these alone. `not kept`: nothing but
+        what happened to it, for want of room, or because it was left out.
+        """
         entry = self.parameter(parameter)
         found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
-        if found is None or found[1].op in (Op.CLEAR, Op.GONE):
+        return None if found is None else self.exactness_of(*found)
+
+    def exactness_of(self, seq: int, change: Change) -> str | None:
+        """The same for what one change at event `seq` stored."""
+        if change.op in _ABSENT:
             return None
-        return {Storage.SAMPLE: "sampled", Storage.DROPPED: "dropped"}.get(found[1].storage, "exact")
+        if change.op is Op.LOST or change.storage is Storage.DROPPED:
+            return "not kept"
+        if change.storage is Storage.SAMPLE:
+            return "sampled" if change.nbytes > len(STATISTICS) * 8 else "statistics"
+        if change.nbytes > SMALL and int(self.column("flags")[seq]) & Flag.KEYFRAME:
+            return "keyframe"
+        return "exact"
 
     def sample(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> Sample | None:
-        """What was kept of a value past the size budget; None where it is exact, absent or dropped."""
+        """What was kept of a value that was not kept whole; None where it is exact, absent or not kept."""
         entry = self.parameter(parameter)
         found = self._writes.last(entry.id, self._kind(entry, kind), self.seq(at))
         if found is None or found[1].storage is not Storage.SAMPLE:
@@ -347,7 +405,7 @@ class Trace(Rows):
         try:
             numbers = np.frombuffer(data[:head], "<f8")
             values = np.frombuffer(data[head:], numpy_dtype(change.dtype))
-            indices = np.frombuffer(rows[0][0], "<i8")
+            indices = np.frombuffer(rows[0][0] if len(values) else b"", "<i8")
         except (ValueError, IndexError, TypeError) as error:
             raise DamagedError(f"{self.path} is damaged: a sample cannot be read") from error
         return Sample(indices, values, dict(zip(STATISTICS, map(float, numbers), strict=True)))
@@ -376,7 +434,7 @@ class Trace(Rows):
         """A statistic of a value over the run: event numbers that wrote it, and the statistic after each.
 
         `statistic` is one of norm, mean, min, max, zeros, nonfinite; float64, exact values' own are
-        computed here in float64. nan where the value was absent or dropped.
+        computed here in float64. nan where the value was absent or not kept.
         """
         from optrace.trace.statistics import over_run
 
@@ -401,7 +459,7 @@ class Trace(Rows):
     _bytes = bytes_of
 
     def _decode(self, entry: Parameter, seq: int, change: Change) -> Array | None:
-        if change.op in (Op.CLEAR, Op.GONE):
+        if change.op in _ABSENT:
             return None
         if change.storage is Storage.ZEROS:
             dtype = np.dtype(np.complex64) if change.dtype == "complex32" else numpy_dtype(change.dtype)
@@ -416,10 +474,11 @@ class Trace(Rows):
             except MemoryError as error:
                 raise LookupFailed(f"{entry.name} is too large to be made dense; sparse() has it as it was") from error
         position = self.events[seq].position
-        raise LookupFailed(
-            f"{entry.name} was not kept whole at {position}: the trace was past its size budget"
-            + ("; sample() has what was kept" if change.storage is Storage.SAMPLE else "")
-        )
+        if change.op is Op.LOST:
+            raise LookupFailed(f"{entry.name} is not known at {position}: {self.gap(seq)}")
+        if change.storage is Storage.SAMPLE:
+            raise LookupFailed(f"{entry.name} was not kept whole at {position}; sample() has what was kept")
+        raise LookupFailed(f"{entry.name} was not kept at {position}: no room was left, or it was not chosen")
 
     def size(self) -> int:
         """Bytes on disk."""

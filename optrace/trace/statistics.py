@@ -48,7 +48,7 @@ def over_run(trace: Trace, parameter: int, kind: str, name: str, numbers: Array)
     for effect in np.unique(effects):
         change = trace.effect_by_id(int(effect)).final.get((parameter, kind))
         places = np.flatnonzero(effects == effect)
-        if change is None or change.op in (Op.CLEAR, Op.GONE):
+        if change is None or change.op in (Op.CLEAR, Op.GONE, Op.LOST):
             continue
         result[places] = _same_change(trace, change, name, numbers[places])
     return result

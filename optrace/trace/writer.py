@@ -31,6 +31,9 @@ TENSOR_BLOCK, TENSOR_BLOCKS = 4 << 20, 16  # 64 MiB between the training and the
 EVENT_BLOCK, EVENT_BLOCKS = RECORD.size * 4096, 16
 WAKE_BLOCKS = 4  # full blocks that are worth waking the writer for
 FAR_FUTURE = 3600.0
+MOST_ROWS = 20_000  # rows of the index between the training and the disk
+ROW_BYTES = 48  # what a row takes beside its texts, its indexes included
+PAGE, LOG_SHARE = 4096, 100  # the log may grow to a hundredth of the budget before it is worked in
 LOSS = struct.Struct("<d")
 LOSS_AT = RECORD.size - 12  # the loss's place in a record
 
@@ -164,6 +167,18 @@ class Stream:
         os.close(self._fd)
 
 
+def _weight(value: Any) -> int:
+    """Roughly how many bytes a value takes as JSON."""
+    kind = value.__class__
+    if kind is str:
+        return len(value) + 4
+    if kind is dict:
+        return sum(len(key) + 4 + _weight(item) for key, item in value.items())
+    if kind is list or kind is tuple:
+        return len(value) * 8 if not value or value[0].__class__ in (int, float) else sum(map(_weight, value))
+    return 20
+
+
 def _number(value: Any) -> Any:
     """What JSON does not know: a tensor of one element is its number, anything else its text."""
     item = getattr(value, "item", None)
@@ -177,8 +192,14 @@ class TraceWriter:
     committed together. `row` queues a row of the index.
     """
 
-    def __init__(self, folder: Path, on_failure: Callable[[BaseException], None]) -> None:
+    def __init__(self, folder: Path, on_failure: Callable[[BaseException], None], budget: int = 0) -> None:
         self.folder = folder
+        self.row_bytes = 0
+        """What all rows queued so far come to in the index, roughly."""
+        self.free = 1 << 62
+        """Bytes free on the disk when last looked at."""
+        self._counted = 0  # of the row bytes, those that the index's measured size has in it
+        self._index_bytes = 0
         self.lock = threading.RLock()
         self.failed = False
         self.rows: list[tuple[str, tuple[Any, ...]]] = []
@@ -190,19 +211,29 @@ class TraceWriter:
         folder.mkdir(parents=True, exist_ok=True)  # the recording has made way; a file that is there is an error
         self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
         self.tensors = Stream(folder / TENSORS_FILE, TENSOR_BLOCK, TENSOR_BLOCKS, self._wake)
+        self._index_path = str(folder / INDEX_FILE)
         self._index = sqlite3.connect(folder / INDEX_FILE, isolation_level=None, check_same_thread=False)
         self._index.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN; {SCHEMA} COMMIT;")
-        self._index.execute("PRAGMA wal_autocheckpoint = 4000")
+        # The log counts as part of the trace: of a small one it must stay small.
+        pages = min(4000, max(16, budget // LOG_SHARE // PAGE)) if budget else 4000
+        self._index.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        self._measure(0)
         self._thread = threading.Thread(target=self._run, name="optrace-writer", daemon=True)
         self._thread.start()
 
     def row(self, statement: str, *values: Any) -> None:
         """Queue an SQL statement for the next commit."""
         self.rows.append((statement, values))
+        size = ROW_BYTES
+        for value in values:
+            if value.__class__ is str or value.__class__ is bytes:
+                size += len(value)
+        self.row_bytes += size
 
     def detail(self, event: int, detail: dict[str, Any]) -> None:
         """Queue an event's details; tensors in it (on a device, say) are read by the writer."""
         self.row("INSERT INTO detail VALUES (?, ?)", event, lambda: json.dumps(detail, default=_number))
+        self.row_bytes += _weight(detail)
 
     def late_loss(self, block: memoryview, place: int, loss: Any) -> None:
         """The loss of the record at `place` is read by the writer, just before the block is written."""
@@ -215,8 +246,20 @@ class TraceWriter:
         self._thread.join()
 
     @property
-    def bytes_appended(self) -> int:
-        return self.tensors.size + self.events.size
+    def appended(self) -> int:
+        """Bytes given to it so far; grows with everything that makes the trace larger."""
+        return self.tensors.size + self.events.size + self.row_bytes
+
+    @property
+    def used(self) -> int:
+        """What the trace takes on disk once everything is written, its index and log included."""
+        return self.tensors.size + self.events.size + self._index_bytes + self.row_bytes - self._counted
+
+    def wait_for_rows(self) -> None:
+        """Wait, holding no lock, until the writer has taken the queued rows: their number stays bounded."""
+        while len(self.rows) > MOST_ROWS and not self.failed and not self._stopping:
+            self._wake.set()
+            time.sleep(0.001)
 
     def _run(self) -> None:
         try:
@@ -254,6 +297,7 @@ class TraceWriter:
             for stream in (self.tensors, self.events):
                 stream.full.clear()
             rows, self.rows = self.rows, []
+            counted = self.row_bytes
         finally:
             self.lock.release()
         self._read_late()
@@ -264,6 +308,18 @@ class TraceWriter:
             stream.write(block, used, self._segments)
         if rows or self._segments:
             self._commit(rows)
+            self._measure(counted)
+
+    def _measure(self, counted: int) -> None:
+        """How large the index is, with its log, now that the first `counted` row bytes are in it."""
+        size = 0
+        for suffix in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                size += os.stat(self._index_path + suffix).st_size
+        self._index_bytes, self._counted = size, counted
+        with contextlib.suppress(OSError, AttributeError):
+            disk = os.statvfs(self.folder)
+            self.free = disk.f_bavail * disk.f_frsize
 
     def _read_late(self) -> None:
         while self._late:

@@ -128,7 +128,7 @@ def test_a_value_that_is_not_there(trained: Path) -> None:
 
 def test_a_value_past_the_size_budget_says_what_was_kept(squeezed: Path) -> None:
     lines = told(squeezed, "show", "20", "--param", "weight", "--value", "grad").out.splitlines()
-    assert lines[1].startswith("past the size budget: ")
+    assert lines[1].startswith("not kept whole: ")
     assert " sampled elements; norm " in lines[1]
     found = parsed(told(squeezed, "show", "20", "--param", "weight", "--value", "grad", "--json").out)
     assert found["data"] is None

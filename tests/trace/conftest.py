@@ -13,7 +13,7 @@ import optrace
 
 @pytest.fixture(scope="session")
 def sample_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A trace with a bit of everything: details, sparse values, samples of big ones, marks, groups, zeros."""
+    """A bit of everything: details, sparse values, samples of big ones, marks, groups, zeros, gaps, a keyframe."""
     path = tmp_path_factory.mktemp("sample") / "run.optrace"
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(6, 4, sparse=True), nn.Flatten(), nn.Linear(8, 3))
@@ -22,8 +22,8 @@ def sample_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     one = torch.optim.Adam(dense, lr=0.01)
     two = torch.optim.SparseAdam(list(model[0].parameters()))
     schedule = torch.optim.lr_scheduler.StepLR(one, 1)
-    with optrace.record(path, budget=100_000):
-        for turn in range(4):
+    with optrace.record(path, capture="sampled", every=2):
+        for turn in range(7):
             optrace.mark("turn", turn)
             one.zero_grad()
             two.zero_grad()

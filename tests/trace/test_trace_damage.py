@@ -84,7 +84,7 @@ def test_the_sample_is_read_the_same_each_time(sample_trace: Path, truth: str) -
     assert read_everything(sample_trace) == truth
     with optrace.load(sample_trace) as trace:
         assert trace.complete
-        assert len(trace.events) == 40
+        assert len(trace.events) == 43
         assert trace.exactness("big", "param", at=0) is not None
 
 

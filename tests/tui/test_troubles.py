@@ -112,18 +112,18 @@ async def test_a_trace_past_its_budget_says_what_is_sampled(tmp_path: Path, open
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(784, 128), torch.nn.ReLU(), torch.nn.Linear(128, 10))
     optimizer = torch.optim.Adam(model.parameters())
-    with optrace.record(path, model=model, budget="300kB"):
-        for _ in range(60):
+    with optrace.record(path, model=model, capture="sampled"):
+        for _ in range(12):
             optimizer.zero_grad()
             model(torch.ones(4, 784)).square().sum().backward()
             optimizer.step()
     async with opened(path) as (app, pilot):
         await press(app, pilot, "end")
         for tab, words in (
-            ("1", "Sampled past the size budget"),
+            ("1", "Sampled: statistics and some elements"),
             ("2", "only a sample"),
-            ("3", "sampled past the size budget"),
-            ("4", "Past the size budget"),
+            ("3", "sampled: statistics and at most"),
+            ("4", "Sampled: "),
             ("5", "(sampled)"),
         ):
             text = await press(app, pilot, tab)

@@ -15,7 +15,7 @@ from optrace.checks.values import elements
 from optrace.ledger.view import STEP
 from optrace.trace.format import KIND_CODES
 
-_MUTATION = KIND_CODES["mutation"]
+_MUTATION, _GAP = KIND_CODES["mutation"], KIND_CODES["gap"]
 RECURS = 3
 FEW = 2
 UNDONE = 0.8
@@ -51,7 +51,7 @@ for x, y in loader:
         self._owned = frozenset().union(*memberships.sets)
         self._seen = Thinned(8)  # changes by hand
         self._steps: dict[int, int] = {}  # the step before each of these
-        self._step = -1
+        self._step = self._gap = -1
         self._parameters: set[int] = set()
 
     def piece(self, piece: Piece) -> None:
@@ -59,7 +59,9 @@ for x, y in loader:
         step = latest(view.kind == STEP, view.first, self._step)
         self._step = int(step[-1])
         places = np.flatnonzero((view.kind == _MUTATION) & known.moves_any[view.effect])
-        places = places[step[places] >= 0]  # before the first step it is how things begin
+        gap = latest(view.kind == _GAP, view.first, self._gap)
+        self._gap = int(gap[-1])
+        places = places[step[places] > gap[places]]  # before the first step it is how things begin
         if not len(places):
             return
         mine = {e: known.moves(e) & self._owned for e in np.unique(view.effect[places]).tolist()}

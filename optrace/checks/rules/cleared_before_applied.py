@@ -101,7 +101,8 @@ optimizer.step()
     ) -> None:
         """Follow one cohort and optimizer. Steps left with nothing get their clearing's number in `clears`."""
         total = np.cumsum(lost) - lost + account.lost  # before each entry
-        since = total - last(taken, total, account.at_step)
+        settled = taken | (flow.code == Entry.LOST)  # what a gap's steps found is not known
+        since = total - last(settled, total, account.at_step)
         clear = last(lost > 0, flow.seq, account.last_loss)
         kept = last(lost > 0, flow.last_deposit, account.last_kept)
         at = np.flatnonzero(taken & (since > 0))
@@ -127,7 +128,7 @@ optimizer.step()
                 windows.clear, windows.backward = int(clear[some[0]]), int(kept[some[0]])
             windows.seen.add(clear[some], flow.cohort.parameters, [optimizer])
         if len(lost):
-            account.at_step = int(total[np.flatnonzero(taken)[-1]]) if taken.any() else account.at_step
+            account.at_step = int(total[np.flatnonzero(settled)[-1]]) if settled.any() else account.at_step
             account.lost = int(total[-1] + lost[-1])
             where = np.flatnonzero(lost)
             if len(where):

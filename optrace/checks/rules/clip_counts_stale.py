@@ -99,6 +99,8 @@ for x, y in loader:
             event = self.run.event(number)
             if event.kind == "backward":
                 break
+            if event.kind == "gap":
+                return frozenset()
             if event.kind == "step":
                 held.update(p for group in self.run.trace.groups(number) for p in group.parameters)
         return frozenset(held)

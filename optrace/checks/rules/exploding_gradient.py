@@ -91,6 +91,8 @@ for x, y in loader:
             self._lines.setdefault(stack, _Line()).feed(view.first + places[mine], losses[mine])
 
     def finish(self) -> Iterator[Finding]:
+        if len(self.run.gaps) and self.run.gaps[-1] == self.run.count - 1:
+            return  # whether it came back nobody knows
         for line in self._lines.values():
             if not line.above or not line.calm.kept:
                 continue

@@ -57,7 +57,7 @@ for x, y in loader:
             iteration = np.append(self._last[0], iteration)
             alive = np.append(self._last[1], alive)
             seqs = np.append(self._last[2], seqs)
-        grows = np.diff(alive) > 0
+        grows = (np.diff(alive) > 0) & (np.diff(np.searchsorted(self.run.gaps, seqs)) == 0)
         stops = np.flatnonzero(~grows)
         at = np.arange(len(grows))
         previous = np.append(-1, stops)[np.searchsorted(stops, at, "left")]

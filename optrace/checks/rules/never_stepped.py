@@ -37,12 +37,17 @@ for x, y in batches:
     def start(self, run: Run) -> None:
         super().start(run)
         self._seen: dict[int, Seen] = {}  # cohort → backwards
+        self._before_gaps = 0  # of these, at most so many in one cohort before anything was left out
+        self._early: dict[int, int] = {}
 
     def piece(self, piece: Piece) -> None:
         for flow in piece.flows:
             if flow.cohort.memberships:
-                sources = flow.source[flow.code == Entry.DEPOSIT] + piece.view.first
-                self._seen.setdefault(flow.cohort.index, Seen()).add(np.unique(sources), flow.cohort.parameters)
+                sources = np.unique(flow.source[flow.code == Entry.DEPOSIT] + piece.view.first)
+                self._seen.setdefault(flow.cohort.index, Seen()).add(sources, flow.cohort.parameters)
+                early = self._early.get(flow.cohort.index, 0) + int(np.searchsorted(sources, self.run.unbroken))
+                self._early[flow.cohort.index] = early
+                self._before_gaps = max(self._before_gaps, early)
 
     def finish(self) -> Iterable[Finding]:
         run = self.run
@@ -65,7 +70,9 @@ for x, y in batches:
                 seen.parameters |= mine.parameters
                 seen.first = mine.first if seen.first < 0 else min(seen.first, mine.first)
                 seen.last, seen.count = max(seen.last, mine.last), max(seen.count, mine.count)
-            if seen.count >= 2 and (run.ended_well or seen.count >= 100):
+            # Whether it steps in a gap nobody knows: then what came before the first has to be enough.
+            whole = run.ended_well and not len(run.gaps)
+            if seen.count >= 2 and (whole or self._before_gaps >= 100):
                 yield self._found(optimizer.id, seen)
 
     def _found(self, optimizer: int, seen: Seen) -> Finding:

@@ -11,6 +11,9 @@ from optrace.checks.rule import Rule
 from optrace.checks.run import Piece, Run
 from optrace.checks.seen import Seen
 
+_ENOUGH = 100
+"""Steps before the first gap after which a parameter without a gradient says something."""
+
 
 class NoGradientParameter(Rule):
     code = "OT109"
@@ -32,17 +35,21 @@ def forward(self, x):
     def start(self, run: Run) -> None:
         super().start(run)
         self._fed: dict[int, Seen] = {}  # optimizer → steps with something to apply
+        self._early: dict[int, int] = {}  # of these, how many before anything was left out
 
     def piece(self, piece: Piece) -> None:
         steps = piece.steps
         for optimizer in np.unique(steps.optimizer).tolist():
             fed = (steps.optimizer == optimizer) & (steps.inside > 0)
             self._fed.setdefault(optimizer, Seen()).add(steps.seq[fed])
+            early = int(np.searchsorted(steps.seq[fed], self.run.unbroken))
+            self._early[optimizer] = self._early.get(optimizer, 0) + early
 
     def finish(self) -> Iterable[Finding]:
         run = self.run
         for optimizer, fed in self._fed.items():
-            if fed.count < 2:
+            # A gap may hide a backward that reaches it: then what came before the first gap has to be enough.
+            if fed.count < 2 or (len(run.gaps) and self._early[optimizer] < _ENOUGH):
                 continue
             held = run.cohorts.memberships.held_by(optimizer)
             without = {p for p in held if self._never(p)}

@@ -56,7 +56,7 @@ for epoch in range(epochs):
         """The optimizer whose parameters and work it takes over, where that loses state."""
         optimizers, stateful = self.run.trace.optimizers, effects(self.run).stateful
         mine: Lives = self._lives
-        if new not in mine.first_step or mine.loaded_before_first_step(new):
+        if new not in mine.first_step or mine.loaded_before_first_step(self.run, new):
             return None
         held = self.run.cohorts.memberships.held_by(new)
         for old in reversed(optimizers[:new]):

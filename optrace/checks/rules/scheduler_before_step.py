@@ -70,7 +70,8 @@ for epoch in range(epochs):
 
     def finish(self) -> Iterator[Finding]:
         for owner, seqs in self._early.items():
-            if owner >= 0 and owner in self._stepped:
+            # A step in a gap may have come first.
+            if owner >= 0 and owner in self._stepped and not self.run.gap_between(0, self._stepped[owner]):
                 yield from self._judge(owner, seqs)
 
     def _judge(self, owner: int, seqs: list[int]) -> Iterator[Finding]:

@@ -93,6 +93,8 @@ for epoch in range(epochs):
                     evidence={"T_max": horizon, "scheduler_steps": count, "optimizer_steps": steps.seen},
                 )
                 continue
+            if len(self.run.gaps):
+                continue  # the steps that were recorded are not spread evenly over the run
             rates = np.array([_rate(self.run, seq) for seq in steps.kept])
             low = ~(rates >= SPENT * rates.max())
             spent = len(low) - int(np.argmin(low[::-1])) if not low.all() else 0

@@ -46,7 +46,7 @@ optimizer.load_state_dict(checkpoint["optimizer"])
         for owner, first in sorted(mine.first_step.items(), key=lambda item: item[1]):
             lost = effects(self.run).stateful.get(owner)
             held = memberships.held_by(owner)
-            if not lost or mine.loaded_before_first_step(owner):
+            if not lost or mine.loaded_before_first_step(self.run, owner):
                 continue
             for seq, loaded in loads:
                 if seq < first and held and held <= loaded:

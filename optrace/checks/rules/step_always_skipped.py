@@ -59,9 +59,13 @@ scaler.update()
             return
         for owner in np.unique(owners).tolist():
             mine, left_out = steps[owners == owner], skipped[owners == owner]
-            ends = np.flatnonzero(np.diff(left_out, prepend=False, append=False).astype(bool))
-            for start, stop in zip(ends[::2].tolist(), ends[1::2].tolist(), strict=True):
+            part = np.searchsorted(self.run.gaps, view.first + mine)  # what a gap hides may be a step that was taken
+            begins = left_out & ~(np.append(False, left_out[:-1]) & (np.diff(part, prepend=-1) == 0))
+            ends = left_out & ~(np.append(left_out[1:], False) & (np.diff(part, append=-1) == 0))
+            for start, stop in zip(np.flatnonzero(begins).tolist(), (np.flatnonzero(ends) + 1).tolist(), strict=True):
                 known = self._runs.get(owner) if start == 0 else None
+                if known is not None and self.run.gap_between(known[1], view.first + int(mine[0])):
+                    known = None
                 found = known or [view.first + int(mine[start]), 0, 0]
                 found[1] = view.first + int(mine[stop - 1])
                 found[2] += stop - start

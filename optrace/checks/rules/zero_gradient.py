@@ -10,7 +10,8 @@ from optrace.checks.effects import effects, is_zero
 from optrace.checks.finding import Finding
 from optrace.checks.rule import Rule
 from optrace.checks.run import Piece, Run
-from optrace.checks.values import stored
+from optrace.checks.values import norm, stored
+from optrace.trace.format import Storage
 from optrace.trace.model import Change
 
 LEAST = 5
@@ -109,6 +110,10 @@ loss_function(prediction, y).backward()
         first, trace = self._first[effect], self.run.trace
         events = first + np.flatnonzero(trace.column("effect")[first : self._last[effect] + 1] == effect)
         for seq in events[np.linspace(0, len(events) - 1, min(LOOKS, len(events))).astype(int)].tolist():
+            if change.storage is Storage.SAMPLE:  # its norm is of all elements
+                if norm(trace, seq, change) != 0:
+                    return True
+                continue
             values = stored(trace, seq, change)
             if values is None or values.any():
                 return True

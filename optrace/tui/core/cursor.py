@@ -57,6 +57,9 @@ class Cursor:
         target = max(0, min(iteration + by, int(column[-1])))
         if target == iteration:
             return False
+        # Of iterations that were not recorded nothing is there: on to the next that is.
+        near = np.searchsorted(column, column.dtype.type(target), "left" if by > 0 else "right") - (by < 0)
+        target = int(column[max(int(near), 0)])
         start, stop = np.searchsorted(column, np.array((target, target + 1), column.dtype))
         self.seq = min(int(start) + self._wanted, int(stop) - 1)
         return True

@@ -36,6 +36,7 @@ class Summary:
 
 
 _NOTHING = Summary()
+_NOT_DONE = (Op.LOST, Op.RESTATED)
 
 
 class Effects:
@@ -57,7 +58,8 @@ class Effects:
 
     @staticmethod
     def _summarise(changes: tuple[Change, ...]) -> Summary:
-        last = {(change.parameter, change.kind): change for change in changes if not change.before}
+        done = [change for change in changes if not change.before and change.op not in _NOT_DONE]
+        last = {(change.parameter, change.kind): change for change in done}
         lists: dict[str, list[int]] = {"deposited": [], "cleared": [], "rescaled": [], "moved": []}
         states: dict[str, None] = {}
         zeroed = False

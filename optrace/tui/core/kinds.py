@@ -27,5 +27,6 @@ SHOWN = {
     "load_state": Kind("R", "load state", "event-other"),
     "mutation": Kind("M", "changed by hand", "event-clear"),
     "mark": Kind("•", "mark", "event-other"),
+    "gap": Kind("≀", "not recorded", "event-other"),
 }
 assert set(SHOWN) == set(KINDS)

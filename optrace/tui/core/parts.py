@@ -55,6 +55,8 @@ class Gradient:
     """It is there, filled with zeros."""
     waiting: bool = False
     """The ledger of this long or wide trace is still being made."""
+    unknown: bool = False
+    """A gap is here: whether there is a gradient was not recorded."""
     just_cleared: tuple[Part, ...] = field(default=())
     """What the event at this position took out of it."""
 
@@ -136,8 +138,8 @@ class Parts:
         cleared: tuple[Part, ...] = ()
         if number == seq and change.op in (Op.CLEAR, Op.ZERO) and seq > 0:
             cleared = self.at(parameter, seq - 1, limit).parts
-        if change.op in (Op.CLEAR, Op.GONE):
-            return Gradient(False, just_cleared=cleared)
+        if change.op in (Op.CLEAR, Op.GONE, Op.LOST):
+            return Gradient(False, just_cleared=cleared, unknown=change.op is Op.LOST)
         if change.op is Op.ZERO:
             return Gradient(True, zeroed=True, just_cleared=cleared)
         return Gradient(True, self._list(parameter, seq, limit))
@@ -205,7 +207,7 @@ class Parts:
             op = self._trace.effect_by_id(effect).final[parameter.id, "grad"].op
             if op in (Op.DEPOSIT, Op.INIT):
                 deposit.append(effect)
-            elif op in (Op.CLEAR, Op.ZERO, Op.GONE):
+            elif op in (Op.CLEAR, Op.ZERO, Op.GONE, Op.LOST):
                 clear.append(effect)
         deposits, clears = writes[np.isin(effects, deposit)], writes[np.isin(effects, clear)]
         if len(self._lists) > 64:

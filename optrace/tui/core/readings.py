@@ -82,7 +82,7 @@ class Readings:
 
     def stats_of(self, parameter: Parameter, kind: str, seq: int, change: Change) -> Stats | Pending | None:
         """Statistics of what event `seq` wrote."""
-        if change.op in (Op.CLEAR, Op.GONE) or change.storage is Storage.DROPPED:
+        if change.op in (Op.CLEAR, Op.GONE, Op.LOST) or change.storage is Storage.DROPPED:
             return None
         found: Stats | Pending | None = self.compute(
             ("stats", parameter.id, kind, seq), change.nbytes, lambda: self._measure(parameter, kind, seq, change)
@@ -103,6 +103,11 @@ class Readings:
         """Whether only a sample and statistics were kept of the value just after event `seq`."""
         found = self.last(parameter, kind, seq)
         return found is not None and found[1].storage is Storage.SAMPLE
+
+    def kept(self, parameter: Parameter, kind: str, seq: int) -> str | None:
+        """How much was kept of the value just after event `seq`, in words; None where it is exact or there is none."""
+        found = self.last(parameter, kind, seq)
+        return None if found is None else _KEPT.get(self._trace.exactness_of(*found) or "")
 
     def update(self, parameter: Parameter, seq: int) -> Array | None:
         """What the last change of the parameter at or before `seq` added to it."""
@@ -211,6 +216,14 @@ class Readings:
             return None
         size = norm(after.values)
         return norm(wide(after.values) - wide(before.values)) / size if size else None
+
+
+_KEPT = {
+    "keyframe": "Keyframe: every element is here, as it was",
+    "sampled": "Sampled: statistics and some elements were kept",
+    "statistics": "Only statistics were kept",
+    "not kept": "Not kept here",
+}
 
 
 def wide(value: Array) -> Array:

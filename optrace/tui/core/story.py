@@ -23,6 +23,9 @@ FEW = 24
 """Parameters up to which a sentence speaks of all of them; beyond, of the selected one."""
 
 
+_WHOLE = {None, "exact", "keyframe"}
+
+
 class Story:
     """The sentences of any event."""
 
@@ -37,6 +40,7 @@ class Story:
             "backward": self._backward,
             "step": self._step,
             "mutation": self._mutation,
+            "gap": self._gap,
         }
 
     def of(self, seq: int, selected: Parameter | None) -> list[Line]:
@@ -58,11 +62,13 @@ class Story:
         changes = self._effects.of(event.seq).changes
         pick = self._pick(tuple(number for number, _ in changes), selected)
         kinds = [kind for number, kind in changes if pick is not None and number == pick.id]
-        kept = {self._trace.exactness(pick, kind, event.seq) for kind in kinds if pick is not None} - {None, "exact"}
+        kept = {self._trace.exactness(pick, kind, event.seq) for kind in kinds if pick is not None} - _WHOLE
         if pick is None or not kept:
             return []
-        if kept == {"dropped"}:
-            words = f"The new values of {pick.name} were not kept: the trace was past its size budget."
+        if kept == {"not kept"}:
+            words = f"The new values of {pick.name} were not kept: no room was left, or they were not chosen."
+        elif kept == {"statistics"}:
+            words = f"≈ Only statistics of {pick.name} were kept here."
         else:
             words = f"≈ Only a sample of {pick.name} was kept here; what is marked ≈ comes from it."
         return [[Span(words, "finding-hint")]]
@@ -354,6 +360,13 @@ class Story:
         if summary.moved:
             lines.append([head, Span(f": {self._named(summary.moved)} changed, and no optimizer did it.")])
         return lines or [[head, Span(": something was touched, and nothing is different.")]]
+
+    def _gap(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
+        what, _, why = str(self._trace.gap(event.seq)).partition(": ")
+        return [
+            [Span(f"{what[:1].upper()}{what[1:]}", "finding-hint bold"), Span(f": {why}.")],
+            [Span("What the values were meanwhile is not known; the next event has them again.", "dim")],
+        ]
 
     def _position(self, seq: int) -> str:
         return f"{int(self._trace.column('iteration')[seq])}:{int(self._trace.column('index')[seq])}"

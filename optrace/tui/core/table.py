@@ -183,7 +183,7 @@ def draw(parts: tuple[Part, ...], room: int) -> Line:
 def describe(gradient: Gradient) -> str:
     """A few words: `3 stale`, `fresh`, `4 fresh`, `used`, `zeros`, `none`."""
     if not gradient.present:
-        return "none"
+        return "not kept" if gradient.unknown else "none"
     if gradient.zeroed:
         return "zeros"
     if gradient.stale:

@@ -81,6 +81,8 @@ class Timeline:
         first, last = self.window(seq, room)
         for column in range(self.column_of(first, columns), self.column_of(last, columns) + 1):
             glyphs[column], roles[column] = "━", "window"
+        for column, glyph in self._kept(columns):
+            glyphs[column], roles[column] = glyph, "finding-hint"
         shown = findings.columns(columns, len(self._trace.events))
         for column, (glyph, role) in shown.items():
             if glyph != "╌" or glyphs[column] == "─":
@@ -105,6 +107,13 @@ class Timeline:
             text += f" of {self._position(len(event) - 1)}"
         line.append(Span(left(text, tail), "bold" if tail <= 14 else ""))
         return line
+
+    def _kept(self, columns: int) -> list[tuple[int, str]]:
+        """Columns where something was not recorded, and where less was kept from there on."""
+        count = max(1, len(self._trace.events))
+        gaps = np.unique(self._trace.gap_numbers * columns // count).tolist()
+        found = [(min(column, columns - 1), SHOWN["gap"].letter) for column in gaps]
+        return found + [(self.column_of(phase.event, columns), "╎") for phase in self._trace.phases[1:]]
 
     def _position(self, seq: int) -> str:
         return f"{int(self._trace.column('iteration')[seq])}:{int(self._trace.column('index')[seq])}"

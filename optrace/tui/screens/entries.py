@@ -68,7 +68,7 @@ LEGEND: tuple[tuple[str, str, str], ...] = (
     ("▓▒▓▒▓", "stale", "stale: applied before and still there. The next step applies it again"),
     ("·····", "cleared", "cleared by this event"),
     ("◆ 1.83", "changed", "changed by this event"),
-    ("≈ 1.83", "", "sampled past the size budget: statistics and some elements were kept"),
+    ("≈ 1.83", "", "sampled: statistics and at most some elements were kept"),
     ("● ▲ ○", "finding-error", "a finding: error, warning, hint"),
 )
 

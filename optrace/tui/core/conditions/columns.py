@@ -95,7 +95,7 @@ class Columns:
             writes = self.trace.writes(parameter, kind)
             numbers = writes[np.searchsorted(writes, self.first) : np.searchsorted(writes, self.stop)]
             before = self._machine.readings.last(parameter, kind, self.first - 1)
-            start = before is not None and before[1].op not in (Op.CLEAR, Op.GONE)
+            start = before is not None and before[1].op not in (Op.CLEAR, Op.GONE, Op.LOST)
             place = np.searchsorted(numbers, np.arange(self.first, self.stop), "right") - 1
             if len(numbers):
                 here = ~self._cleared(parameter, kind, numbers)

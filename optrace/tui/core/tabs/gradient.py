@@ -27,14 +27,17 @@ def lines(
     """The tab's lines, `room` columns wide."""
     gradient = machine.parts.at(parameter, seq, LISTED)
     found = [_norms(machine, parameter, seq)]
-    if machine.readings.sampled(parameter, "grad", seq):
-        found.append([Span("Sampled past the size budget: statistics and some elements.", "finding-hint")])
+    kept = machine.readings.kept(parameter, "grad", seq)
+    if kept is not None:
+        found.append([Span(f"{kept}.", "finding-hint")])
     found.append([])
     if gradient.waiting:
         return [*found, [Span("reading the ledger …", "dim")]]
     if gradient.just_cleared:
         found.append([Span("This event took out of it:", "changed")])
         found += _list(gradient.just_cleared, seq, room, cleared=True)
+        return found
+    if gradient.unknown:
         return found
     if not gradient.present:
         return [*found, [Span("There is no gradient here: it is None.", "dim")], *_owner(machine, parameter)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from optrace.errors import OptraceError
+from optrace.trace.format import Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.blocks import bar
 from optrace.tui.core.machine import Machine
@@ -38,7 +39,7 @@ def lines(
         return [*found, [], [Span(f"The optimizer {keeps} in this trace.", "dim")]]
     found += [[], *_entries(machine, parameter, kinds, seq, place)]
     if any(machine.readings.sampled(parameter, kind, seq) for kind in kinds):
-        found.append([Span("≈ sampled past the size budget: statistics and some elements.", "finding-hint")])
+        found.append([Span("≈ sampled: statistics and at most some elements were kept.", "finding-hint")])
     found += _corrections(machine, parameter, settings.hyper, seq)
     found += _origins(machine, parameter, seq, room)
     return found
@@ -59,8 +60,8 @@ def _entries(machine: Machine, parameter: Parameter, kinds: list[str], seq: int,
         change = summary.changes.get((parameter.id, kind))
         stats = machine.readings.stats(parameter, kind, seq)
         last = machine.readings.last(parameter, kind, seq)
-        if last is None:
-            found.append([Span(left(kind, names)), Span(right("not yet", 9), "dim")])
+        if last is None or last[1].op is Op.LOST:
+            found.append([Span(left(kind, names)), Span(right("not yet" if last is None else "not kept", 9), "dim")])
             continue
         scalar = last[1].shape == ()
         now = machine.readings.element(parameter, kind, seq, () if scalar else place)

@@ -280,9 +280,10 @@ def _histogram_lines(found: tuple[Any, Any, int, int], room: int, height: int) -
 
 
 def _sampled(sample: Any, parameter: Parameter, room: int, height: int) -> list[Line]:
-    """Past the size budget: what was kept."""
-    words = f"≈ Past the size budget: {len(sample.indices)} of {parameter.numel} elements were kept"
-    found = wrap([Span(f"{words}, and statistics of all.", "finding-hint")], room)
+    """What was kept of a value that was not kept whole."""
+    kept = len(sample.indices)
+    words = f"≈ Sampled: {kept} of {parameter.numel} elements were kept, and" if kept else "≈ Not whole: only"
+    found = wrap([Span(f"{words} statistics of all.", "finding-hint")], room)
     found += wrap(
         [Span("   ".join(f"{name} {short(value)}" for name, value in sample.statistics.items()), "dim")], room
     )

@@ -1,0 +1,113 @@
+"""Iterations that are not recorded: counting them, and saying so in the trace.
+
+While the gate is shut a call costs its line's look-up and nothing else: no value is read. Numbers of
+iterations go on as they would. When it opens again a `gap` event says what is missing, every value
+known before it is marked as lost, and every value is read anew: nothing after a gap rests on what was before it.
+"""
+
+from __future__ import annotations
+
+import time
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from optrace.recording.capture import Slot
+from optrace.recording.pace import Pace
+from optrace.recording.registry import Tracked
+from optrace.trace.format import Op
+
+if TYPE_CHECKING:
+    from optrace.recording.recorder import Recorder, Scope
+
+
+class Gate:
+    """Decides at every outermost call whether it is recorded."""
+
+    def __init__(self, recorder: Recorder, pace: Pace) -> None:
+        self._recorder = recorder
+        self._pace = pace
+        self.shut = False
+        self._from = (0, 0)
+        self._since = 0
+        self._missed = 0
+        self._why = ""
+        self._lost: list[Slot] = []
+        if not pace.wants(0):
+            self._shut((0, 0))
+
+    def closed(self, stack: list[Scope], kind: str, chain: int, target: object, frame: FrameType) -> bool:
+        """Whether a call that begins now is left out."""
+        if stack:
+            return not stack[-1].recorded
+        recorder, pace = self._recorder, self._pace
+        if pace.spent and not self.shut:
+            self._shut((recorder.turns.iteration, recorder.turns.index))
+        turns = recorder.turns
+        comes_round = turns.would_begin((kind, chain), 0 if target is None else id(target))
+        if comes_round and (turns.stepped or self._trained_by_hand(chain)):
+            wanted = pace.wants(turns.iteration + 1)
+            if self.shut and wanted:
+                self._open(frame)
+            elif not self.shut and not wanted:
+                recorder.notice(chain)  # what was done by hand belongs to the iteration that ends
+                self._shut((turns.iteration + 1, 0))
+        return self.shut
+
+    def count(self) -> None:
+        """A call was left out."""
+        self._missed += 1
+
+    def finish(self) -> None:
+        """The recording ends: what is missing at its end is said too."""
+        if self.shut and self._missed:
+            self._say()
+
+    def _shut(self, place: tuple[int, int]) -> None:
+        recorder = self._recorder
+        self.shut = True
+        self._from, self._since, self._missed = place, time.perf_counter_ns(), 0
+        self._why = self._pace.why()
+        self._lost = [slot for tracked in recorder.registry.tracked for slot in slots(tracked)]
+        recorder.frame.discard()
+
+    def _open(self, frame: FrameType) -> None:
+        recorder = self._recorder
+        self._say()
+        self.shut = False
+        recorder.turns.turn_over()
+        recorder.turned()
+        for tracked in recorder.registry.tracked:
+            forget(tracked)
+        recorder.look_afresh(frame)
+        recorder.frame.add([(slot, int(Op.GONE)) for slot in self._lost if slot.content is None], before=True)
+
+    def _say(self) -> None:
+        """The gap's event."""
+        recorder = self._recorder
+        for slot in self._lost:
+            recorder.frame.lose(slot)
+        detail = {"last": recorder.turns.iteration, "events": self._missed, "reason": self._why}
+        recorder.gap(self._from, self._since, detail)
+
+    def _trained_by_hand(self, chain: int) -> bool:
+        """Whether a loop without optimizers has moved its parameters in this iteration."""
+        recorder = self._recorder
+        if recorder.any_step:
+            return False
+        if not self.shut:
+            recorder.notice(chain)
+        elif any(op == Op.CHANGE for _, op in recorder.watch.parameters(recorder.tracked())):
+            recorder.turns.stepped = True
+        return recorder.turns.stepped
+
+
+def slots(tracked: Tracked) -> list[Slot]:
+    """A parameter's own value, its gradient and its state entries."""
+    return [tracked.parameter, tracked.grad, *(s for entries in tracked.state.values() for s in entries.values())]
+
+
+def forget(tracked: Tracked) -> None:
+    """Nothing is known of it any more."""
+    for slot in slots(tracked):
+        slot.forget()
+    tracked.seen = False
