@@ -89,6 +89,7 @@ class Recorder:
         self.active = True
         self._resting = False
         self.sites = CallSites(writer, base)
+        self.sites.room = options.budget // 32
         self.registry = Registry(writer, self.sites)
         self.registry.next_event = lambda: self.events
         self.frame = Frame(writer)

@@ -60,6 +60,7 @@ class CallSites:
         self._sources: set[str] = set()
         self._codes: dict[int, CodeType] = {}  # kept alive, so that no other takes its id
         self._files: dict[str, str] = {}
+        self.room = 64 << 20  # characters of source text that there is room for
 
     def chain(self, frame: FrameType | None) -> int:
         """The id of the chain of calls that ends in `frame`."""
@@ -130,7 +131,8 @@ class CallSites:
         """Keep the file's text, so that the trace is readable on another machine."""
         lines = linecache.getlines(frame.f_code.co_filename, frame.f_globals)
         text = "".join(lines)
-        if text and len(text) <= MAX_SOURCE_BYTES:
+        if text and len(text) <= min(MAX_SOURCE_BYTES, self.room):
+            self.room -= len(text)
             text = text.encode("utf-8", "replace").decode("utf-8")
             self._writer.row("INSERT OR IGNORE INTO source VALUES (?, ?)", file, text)
 

@@ -34,6 +34,7 @@ FAR_FUTURE = 3600.0
 MOST_ROWS = 20_000  # rows of the index between the training and the disk
 ROW_BYTES = 48  # what a row takes beside its texts, its indexes included
 PAGE, LOG_SHARE = 4096, 100  # the log may grow to a hundredth of the budget before it is worked in
+COMMIT_PAGES = 24  # pages that one commit may add to it at most, as a rule
 LOSS = struct.Struct("<d")
 LOSS_AT = RECORD.size - 12  # the loss's place in a record
 
@@ -217,6 +218,8 @@ class TraceWriter:
         # The log counts as part of the trace: of a small one it must stay small.
         pages = min(4000, max(16, budget // LOG_SHARE // PAGE)) if budget else 4000
         self._index.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+        self._index.execute(f"PRAGMA journal_size_limit = {pages * PAGE}")
+        self._log = (pages + COMMIT_PAGES) * PAGE  # what it may come to, counted from the start
         self._measure(0)
         self._thread = threading.Thread(target=self._run, name="optrace-writer", daemon=True)
         self._thread.start()
@@ -315,7 +318,8 @@ class TraceWriter:
         size = 0
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(OSError):
-                size += os.stat(self._index_path + suffix).st_size
+                found = os.stat(self._index_path + suffix).st_size
+                size += max(found, self._log) if suffix == "-wal" else found
         self._index_bytes, self._counted = size, counted
         with contextlib.suppress(OSError, AttributeError):
             disk = os.statvfs(self.folder)
