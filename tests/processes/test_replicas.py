@@ -84,7 +84,7 @@ def test_a_rank_whose_weights_are_touched(tmp_path: Path) -> None:
 
 
 def test_past_the_budget_samples_are_compared_and_it_says_so(tmp_path: Path) -> None:
-    run_ranks(tmp_path, loops.wide_and_never_synced, budget="200kB")
+    run_ranks(tmp_path, loops.wide_and_never_synced, capture="sampled")
     found = one(tmp_path, "OT701")
     assert found.evidence["sampled"] is True
     assert "in the sample of its elements that was kept" in found.message

@@ -165,7 +165,7 @@ async def test_no_share_is_told_of_sampled_gradients(tmp_path: Path, opened: Ope
     torch.manual_seed(0)
     model = torch.nn.Linear(784, 128)
     optimizer = torch.optim.Adam(model.parameters())
-    with optrace.record(path, model=model, budget="300kB"):
+    with optrace.record(path, model=model, capture="sampled"):
         for _ in range(30):  # no zero_grad
             model(torch.ones(4, 784)).square().sum().backward()
             optimizer.step()
