@@ -46,7 +46,7 @@ def freezing(broken: bool) -> Any:
 
 
 @rows.row(
-    "layers added while training, with `add_param_group`",
+    "layers added",
     *[TURN] * 6,
     ledger={"applied 1×": 3 * 4 + 3 * 6},
     bug="the new layer is never given to the optimizer",
@@ -68,7 +68,7 @@ def added(broken: bool) -> Any:
 
 
 @rows.row(
-    "a layer replaced while training, the optimizer made again",
+    "layers replaced",
     *[TURN] * 8,
     ledger={"applied 1×": 8 * 4},
     bug="the optimizer keeps the old layer",
@@ -89,7 +89,7 @@ def replaced(broken: bool) -> Any:
 
 
 @rows.row(
-    "an optimizer made anew each epoch",
+    "optimizers made anew each epoch",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="one with state (Adam) is made anew, its moments start again",
@@ -108,7 +108,7 @@ def anew(broken: bool) -> Any:
 
 
 @rows.row(
-    "a model cast and moved after the optimizer was made",
+    "models moved or cast after the optimizer was made",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="a copy is cast and trained, the optimizer holds the first",
@@ -128,7 +128,7 @@ def cast(broken: bool) -> Any:
 
 
 @rows.row(
-    "a loop in a thread",
+    "loops in threads",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="no `zero_grad`",
@@ -152,7 +152,7 @@ def in_thread(broken: bool) -> Any:
 
 
 @rows.row(
-    "exceptions in the middle: a batch that fails is left out",
+    "exceptions in the middle",
     *[TURN, TURN, "zero_grad backward zero_grad backward step", TURN, "zero_grad backward zero_grad backward step"],
     ledger={"applied 1×": 5 * 4, "cleared": 2 * 2},
     bug="the failed batch's half gradient is kept, and the window goes on",
@@ -180,7 +180,7 @@ def exceptions(broken: bool) -> Any:
 
 
 @rows.row(
-    "generators: a loop that yields, driven from outside",
+    "generators",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="`step` before `backward`",
@@ -205,7 +205,7 @@ def generators(broken: bool) -> Any:
 
 
 @rows.row(
-    "`DataLoader` with worker processes",
+    "`DataLoader` workers",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="gradients cleared before the step",
@@ -226,7 +226,7 @@ def workers(broken: bool) -> Any:
 
 
 @rows.row(
-    "nested functions, callbacks, a loop in a class",
+    "nested functions",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="the callback that clears is not registered",

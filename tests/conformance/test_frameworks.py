@@ -44,7 +44,7 @@ class Sentences(torch.utils.data.Dataset[Any]):
 
 
 @rows.row(
-    "`transformers.Trainer`: accumulation, clipping, scheduler",
+    "`transformers.Trainer` (accumulation, clipping, scheduler)",
     "load_state zero_grad backward backward clip step scheduler_step zero_grad",
     *["backward backward clip step scheduler_step zero_grad"] * 3,
     ledger={"applied 1×": 8 * 16},
@@ -83,7 +83,7 @@ def trainer(broken: bool) -> Any:
 
 
 @rows.row(
-    "`accelerate`: the accumulate context, clipping, scheduler",
+    "`accelerate` (accumulate context, clipping, scheduler)",
     "load_state backward zero_grad backward zero_grad backward clip step scheduler_step zero_grad",
     "backward zero_grad backward zero_grad backward clip step scheduler_step zero_grad",
     ledger={"applied 1×": 6 * 2},
@@ -153,7 +153,7 @@ def automatic_module(unused: bool = False) -> Any:
 
 
 @rows.row(
-    "`lightning`: automatic optimization",
+    "`lightning` automatic",
     "zero_grad >zero_grad >backward step",
     *[">zero_grad >backward step"] * 2,
     ">zero_grad >backward step scheduler_step",
@@ -171,7 +171,7 @@ def automatic(broken: bool) -> Any:
 
 
 @rows.row(
-    "`lightning`: accumulation, clipping",
+    "`lightning` accumulating and clipping",
     "zero_grad zero_grad backward >backward >clip step",
     "zero_grad backward >backward >clip step scheduler_step",
     "zero_grad backward >backward >clip step",
@@ -190,7 +190,7 @@ def accumulating(broken: bool) -> Any:
 
 
 @rows.row(
-    "`lightning`: manual optimization, two optimizers",
+    "`lightning` manual with two optimizers",
     "zero_grad zero_grad backward step zero_grad backward step",
     *["zero_grad backward step zero_grad backward step"] * 7,
     ledger={"applied 1×": 2 * 8 * 2},

@@ -75,7 +75,7 @@ def held(path: Path, cell: int, first: int) -> None:
         assert not [f for f in optrace.check(trace) if f.severity != "hint"]
 
 
-@rows.held_by("notebooks: the cell magic `%%optrace`", "no `zero_grad`", "OT101")
+@rows.held_by("the cell magic `%%optrace`", "no `zero_grad`", "OT101")
 def test_the_cell_magic(shell: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(shell, SETUP)
     run(shell, LOOP)
@@ -110,7 +110,7 @@ def test_a_cell_that_fails(shell: Any, tmp_path: Path, capsys: pytest.CaptureFix
     assert "'--colour' is not understood" in str(result.error_in_exec)
 
 
-@rows.held_by("notebooks: `optrace.record` in a cell, and from one cell to another", "no `zero_grad`", "OT101")
+@rows.held_by("`optrace.record` in cells", "no `zero_grad`", "OT101")
 def test_record_in_a_cell(shell: Any, tmp_path: Path) -> None:
     run(shell, SETUP)
     run(shell, LOOP)
@@ -150,7 +150,7 @@ if __name__ == "__main__":
 """
 
 
-@rows.held_by("scripts run as modules: `optrace run -m package.train`", "no `zero_grad`", "OT101")
+@rows.held_by("scripts run as modules", "no `zero_grad`", "OT101")
 def test_a_module(tmp_path: Path) -> None:
     package = tmp_path / "package"
     package.mkdir()

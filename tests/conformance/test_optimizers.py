@@ -19,7 +19,7 @@ TURN = "zero_grad backward step"
 
 
 @rows.row(
-    "`lion-pytorch`: Lion",
+    "`lion-pytorch`",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="no `zero_grad`",
@@ -37,7 +37,7 @@ def lion(broken: bool) -> Any:
 
 
 @rows.row(
-    "`prodigyopt`: Prodigy",
+    "`prodigyopt`",
     *["zero_grad backward clip step scheduler_step"] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="clipped after the step",
@@ -61,7 +61,7 @@ def prodigy(broken: bool) -> Any:
 
 
 @rows.row(
-    "`schedulefree`: AdamW, `train()` and `eval()` each epoch",
+    "`schedulefree`",
     TURN,
     TURN,
     TURN + " mutation",
@@ -89,7 +89,7 @@ def schedule_free(broken: bool) -> Any:
 
 
 @rows.row(
-    "`came-pytorch`: CAME, accumulating",
+    "`came-pytorch`",
     *["backward backward step zero_grad"] * 4,
     ledger={"applied 1×": 8 * 4},
     bug="stepped after every micro-batch",

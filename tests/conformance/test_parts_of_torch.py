@@ -22,7 +22,7 @@ TURN = "zero_grad backward step"
 
 
 @rows.row(
-    "`torch.utils.checkpoint`, reentrant and not, in segments",
+    "`torch.utils.checkpoint`",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 10},
     bug="a checkpointed part is detached",
@@ -44,7 +44,7 @@ def checkpointed(broken: bool) -> Any:
 
 
 @rows.row(
-    "`torch.optim.swa_utils`: averages, SWALR, `update_bn`",
+    "`torch.optim.swa_utils`",
     *["zero_grad backward step scheduler_step"] * 4,
     *["zero_grad backward step scheduler_step mutation"] * 4,
     ledger={"applied 1×": 8 * 6},
@@ -76,7 +76,7 @@ class Symmetric(nn.Module):
 
 
 @rows.row(
-    "`nn.utils.parametrize`: weight norm, spectral norm, one's own",
+    "`nn.utils.parametrize`",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 7},
     bug="parametrized after the optimizer was made",
@@ -104,7 +104,7 @@ def parametrized(broken: bool) -> Any:
 
 
 @rows.row(
-    "`torch.func`: gradients of a functional call, assigned to an optimizer's parameters",
+    "`torch.func` with an optimizer",
     *["zero_grad mutation step"] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="the gradients are never assigned",
@@ -129,7 +129,7 @@ def functional(broken: bool) -> Any:
 
 
 @rows.row(
-    "`torch.func`: no `.grad` at all, weights written by hand, a log each turn",
+    "`torch.func` without `.grad`",
     *["mark mutation"] * 5,
     "mark",
     ledger={},

@@ -51,14 +51,14 @@ SCALED = {
 
 
 @rows.row(
-    "autocast with `GradScaler` on CPU", *["zero_grad backward unscale clip step scaler_update"] * 6, **SCALED
+    "autocast and `GradScaler` on CPU", *["zero_grad backward unscale clip step scaler_update"] * 6, **SCALED
 )
 def scaled_on_cpu(broken: bool) -> Any:
     return scaled(broken, "cpu")
 
 
 @rows.row(
-    "autocast with `GradScaler` on CUDA",
+    "autocast and `GradScaler` on CUDA",
     *["zero_grad backward unscale clip step scaler_update"] * 6,
     **SCALED,
     needs="cuda",
@@ -118,7 +118,7 @@ class Quantised(nn.Module):
 
 
 @rows.row(
-    "float8 parameters beside float32 ones",
+    "float8 parameters",
     *[TURN] * 6,
     ledger={"applied 1×": 6},
     bug="no `zero_grad`",
@@ -155,7 +155,7 @@ def complex_weights(broken: bool) -> Any:
 
 
 @rows.row(
-    "sparse embeddings: SparseAdam beside SGD",
+    "sparse embeddings",
     *["zero_grad zero_grad backward step step"] * 6,
     ledger={"applied 1×": 6 * 3},
     bug="the embedding's optimizer is never cleared",
@@ -191,7 +191,7 @@ def counting(graphs: list[str]) -> Callable[..., Any]:
 
 
 @rows.row(
-    "`torch.compile` of the model, `fullgraph=True`",
+    "`torch.compile` of the model",
     *[TURN] * 4,
     ledger={"applied 1×": 4 * 4},
     bug="no `zero_grad`",
@@ -211,7 +211,7 @@ def compiled_model(broken: bool) -> Any:
 
 
 @rows.row(
-    "`torch.compile` of the whole turn: loss, backward and Adam's step",
+    "`torch.compile` of the whole turn",
     *["zero_grad backward step scheduler_step"] * 4,
     ledger={"applied 1×": 4 * 4},
     bug="cleared between `backward` and `step`",
@@ -256,7 +256,7 @@ class Plain(torch.optim.Optimizer):
 
 
 @rows.row(
-    "`torch.compile` of clipping and of a step that is not torch's, `fullgraph=True`",
+    "`torch.compile` of clipping and step (`fullgraph=True`)",
     *[TURN] * 4,
     ledger={"applied 1×": 4 * 4},
     bug="no `zero_grad`",
@@ -308,7 +308,7 @@ def graphed() -> Any:
     return model
 
 
-@rows.held_by("CUDA graphs left alone: capture and replay of a turn", "", "")
+@rows.held_by("CUDA graphs left alone", "", "")
 def test_cuda_graphs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     skip_without("cuda")
     torch.manual_seed(7)
@@ -327,7 +327,7 @@ def test_cuda_graphs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 @rows.row(
-    "meta and lazy modules, filled and initialised before training",
+    "meta and lazy modules",
     "load_state zero_grad backward step",
     *[TURN] * 5,
     ledger={"applied 1×": 6 * 4},
@@ -356,7 +356,7 @@ def filled(broken: bool) -> Any:
 
 
 @rows.row(
-    "a dry run on the meta device",
+    "training on the meta device",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 2},
     bug="no `zero_grad`",

@@ -18,7 +18,7 @@ TURN = "zero_grad backward step"
 
 
 @rows.row(
-    "closures: LBFGS",
+    "closures (LBFGS)",
     *[" ".join([">zero_grad >backward"] * 3) + " step"] * 4,
     ledger={"applied 1×": 4 * 3 * 4},
     bug="no `zero_grad` in the closure",
@@ -78,7 +78,7 @@ def real() -> torch.Tensor:
 
 
 @rows.row(
-    "GAN: each optimizer clears its own; the generator's backward leaks until the next turn",
+    "GAN, each optimizer clearing its own",
     *["zero_grad backward backward step zero_grad backward step"] * 6,
     ledger={"applied 1×": 6 * (4 + 4 + 2), "cleared": 5 * 4, "fresh": 4},
     bug="the discriminator is cleared after its own step, not before its backward",
@@ -104,7 +104,7 @@ def gan_own(broken: bool) -> Any:
 
 
 @rows.row(
-    "GAN: `model.zero_grad()`, fake batch detached, one loss",
+    "GAN by `model.zero_grad()`",
     *["zero_grad backward step zero_grad backward step"] * 6,
     ledger={"applied 1×": 6 * (4 + 2), "cleared": 5 * 4, "fresh": 4},
     bug="`zero_grad` of the wrong player",
@@ -127,7 +127,7 @@ def gan_modules(broken: bool) -> Any:
 
 
 @rows.row(
-    "GAN: `requires_grad` switched, gradients set to None by hand",
+    "GAN by `requires_grad` and `.grad = None`",
     "backward step zero_grad backward step zero_grad",
     *["backward step zero_grad backward step zero_grad"] * 5,
     ledger={"applied 1×": 6 * (4 + 2)},
@@ -157,7 +157,7 @@ def gan_switched(broken: bool) -> Any:
 
 
 @rows.row(
-    "reinforcement learning: REINFORCE, the loss of a whole episode",
+    "reinforcement learning",
     *["mark zero_grad backward clip step"] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="the log-probabilities are detached",
@@ -214,7 +214,7 @@ def truncated(broken: bool) -> Any:
 
 
 @rows.row(
-    "an optimizer per parameter, stepping inside backward hooks",
+    "optimizers inside backward hooks",
     *[" ".join([">step >zero_grad"] * 4) + " backward"] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="the hook does not clear",
@@ -237,7 +237,7 @@ def in_backward(broken: bool) -> Any:
 
 
 @rows.row(
-    "sharpness-aware minimisation: two passes to a step",
+    "sharpness-aware minimisation",
     *["zero_grad backward mutation zero_grad backward mutation step"] * 6,
     ledger={"applied 1×": 6 * 4, "cleared": 6 * 4},
     bug="no `zero_grad` in either pass",
@@ -266,7 +266,7 @@ def sharpness_aware(broken: bool) -> Any:
 
 
 @rows.row(
-    "gradient penalties: `create_graph`, a backward of a gradient",
+    "gradient penalties (`create_graph`)",
     *[TURN] * 6,
     ledger={"applied 1×": 6 * 4},
     bug="cleared only once",
@@ -310,7 +310,7 @@ def assigned(broken: bool) -> Any:
 
 
 @rows.row(
-    "`autograd.grad` without `.grad`, weights written by hand, a mark each turn",
+    "`autograd.grad` without `.grad`",
     *["mark mutation"] * 5,
     "mark",
     ledger={},
@@ -331,7 +331,7 @@ def without_grad(broken: bool) -> Any:
 
 
 @rows.row(
-    "no optimizer: weights and gradients by hand",
+    "no optimizer",
     *["backward mutation zero_grad"] * 6,
     ledger={"cleared": 6 * 2},
     bug="steps so long that the weights become infinite",
