@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from optrace.checks.merge import processes
 from optrace.cli.text import count, printable, short_path, source_line, wrapped
 
 if TYPE_CHECKING:
@@ -54,15 +55,6 @@ def _finding(finding: Finding, sources: Mapping[str, str], folder: str | None, w
     if finding.caused_by is not None:
         lines += _wrapped(f"Follows from {finding.caused_by}.", width)
     return lines
-
-
-def processes(names: Sequence[str]) -> str:
-    """`rank 0`, `rank 0 and rank 3`, `rank 0 to rank 3`."""
-    shown = [name.replace("-", " ") for name in names]
-    numbers = [int(name.removeprefix("rank-")) for name in names if name.removeprefix("rank-").isdecimal()]
-    if len(names) > 2 and len(numbers) == len(names) and numbers == list(range(numbers[0], numbers[-1] + 1)):
-        return f"{shown[0]} to {shown[-1]}"
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def _source(finding: Finding, sources: Mapping[str, str]) -> str:

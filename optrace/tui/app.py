@@ -11,19 +11,52 @@ from optrace.errors import TraceError
 from optrace.trace.reader import Trace, load
 from optrace.tui.base import BaseApp
 from optrace.tui.core.session import Session
+from optrace.tui.messages import TurnProcess
 from optrace.tui.screens.main import MainScreen
 
 
 class ViewApp(BaseApp):
-    """Steps through one trace."""
+    """Steps through one trace, or through those of several processes of one run, one at a time."""
 
     def __init__(self, trace: Trace, **settings: Any) -> None:
         super().__init__(**settings)
-        self.session = Session(trace, self._computed)
-        self.main = MainScreen(self.session)
+        self._whole = trace
+        self._screens: dict[str, MainScreen] = {}
+        self.main = self._screen(trace.process)
+        self.session = self.main.session
 
     def on_mount(self) -> None:
+        self.install_screen(self.main, self.session.trace.process)
         self.push_screen(self.main)
+
+    def close(self) -> None:
+        """Let go of all files."""
+        for screen in self._screens.values():
+            screen.session.close()
+        self._whole.close()
+
+    def on_turn_process(self, message: TurnProcess) -> None:
+        """Show the same place in another process."""
+        names = list(self._whole.processes)
+        name = names[(names.index(self.session.trace.process) + message.by) % len(names)]
+        if not len(self._whole.processes[name].events):
+            self.main.note(f"{name} has no events.", "dim")
+            return
+        known = self._screens.get(name)
+        screen = known or self._screen(name)
+        if known is None:
+            self.install_screen(screen, name)
+        screen.session.stand_with(self.session)
+        self.main, self.session = screen, screen.session
+        self.switch_screen(screen)
+        screen.call_after_refresh(screen.redraw)
+
+    def _screen(self, name: str) -> MainScreen:
+        """The screen of one process, made when it is first wanted, with its trace opened for it alone."""
+        several = len(self._whole.processes) > 1
+        trace = Trace(self._whole.processes[name].path) if several else self._whole
+        screen = self._screens[name] = MainScreen(Session(trace, self._computed, self._whole))
+        return screen
 
     def _computed(self) -> None:
         self.call_later_from_thread(self.main.redraw)
@@ -44,6 +77,6 @@ def show(trace: Trace, **settings: Any) -> None:
         try:
             app.run()
         finally:
-            app.session.close()
+            app.close()
     finally:
         trace.close()

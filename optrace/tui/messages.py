@@ -52,3 +52,11 @@ class Damaged(Message):
     def __init__(self, reason: str) -> None:
         super().__init__()
         self.reason = reason
+
+
+class TurnProcess(Message):
+    """Somebody wants to look at the next process of the run, or the previous one."""
+
+    def __init__(self, by: int) -> None:
+        super().__init__()
+        self.by = by

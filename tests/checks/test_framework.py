@@ -63,7 +63,7 @@ def test_as_json(trace: Any) -> None:
     (found,) = trace.findings
     told = json.loads(json.dumps(found.to_dict()))
     assert " ".join(told) == (
-        "code name severity message fix file line function position count parameters evidence caused_by"
+        "code name severity message fix file line function position count parameters evidence caused_by processes"
     )
     assert told["severity"] == "error"
     assert told["caused_by"] is None

@@ -40,6 +40,8 @@ class Placed:
     events: Array
     """All events that show it, ascending, where the trace tells which they are; else the first and the last."""
     caused_by: str = ""
+    processes: tuple[str, ...] = ()
+    """Which processes it is about, where several were recorded together."""
 
     @property
     def glyph(self) -> str:
@@ -128,13 +130,14 @@ class Findings:
         return self._numbers
 
 
-def find(trace: Trace) -> Findings:
-    """Run the checks. Slow on a long trace: for a worker."""
+def find(trace: Trace, whole: Trace | None = None) -> Findings:
+    """Run the checks. Slow on a long trace: for a worker. `whole` has all processes that `trace` ran together with."""
     try:
-        found = getattr(trace, "findings", ())
+        found = getattr(whole or trace, "findings", ())
     except OptraceError as error:
         return Findings(failure=str(error))
-    return Findings(place(trace, finding) for finding in found)
+    mine = [finding for finding in found if not finding.processes or trace.process in finding.processes]
+    return Findings(place(trace, finding) for finding in mine)
 
 
 def place(trace: Trace, finding: Any) -> Placed:
@@ -157,6 +160,7 @@ def place(trace: Trace, finding: Any) -> Placed:
         parameters=tuple(str(parameter) for parameter in finding.parameters or ()),
         where=str(finding.position) if finding.position is not None else "",
         caused_by=str(finding.caused_by or ""),
+        processes=finding.processes,
         events=_events(trace, seq, max(seq, finding.span[1]), finding.count or 1),
     )
 

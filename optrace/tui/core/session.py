@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,8 +48,12 @@ class View:
 class Session:
     """A trace being looked at. Headless: a screen only draws it and calls its methods."""
 
-    def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, trace: Trace, on_ready: Callable[[], None] | None = None, whole: Trace | None = None
+    ) -> None:
+        """`whole` is the run of several processes that the trace is one of."""
         self.trace = trace
+        self.whole = whole or trace
         trace.take(*WARM)
         self.machine = Machine(trace, on_ready)
         self._on_ready = on_ready
@@ -79,6 +83,18 @@ class Session:
     def position(self, seq: int) -> str:
         """An event's position as text, without making the event."""
         return f"{int(self.trace.column('iteration')[seq])}:{int(self.trace.column('index')[seq])}"
+
+    def stand_with(self, other: Session) -> None:
+        """Look at the same place, parameter and kind of value as in another process of the run."""
+        iteration, index = other.event.position
+        count = len(self.trace.iterations)
+        first, stop = self.trace.iterations.bounds(min(iteration, count - 1))
+        self.cursor.jump(min(first + index, stop - 1) if iteration < count else stop - 1, remember=False)
+        self.view = replace(other.view, conditions=self.view.conditions, current=self.view.current, sort="order")
+        self._order = None
+        self.refilter()
+        if other.selected is not None:
+            self.selected = self.trace.parameters.find(other.selected.name) or self.selected
 
     def next_finding(self, forward: bool) -> bool:
         target = self.findings.next(self.seq) if forward else self.findings.previous(self.seq)

@@ -58,7 +58,8 @@ class Background(Panes):
     def _find(self) -> None:
         try:
             if self.session.trace.complete:
-                found = findings.find(self.session.trace)
+                several = len(self.session.whole.processes) > 1
+                found = findings.find(self.session.trace, self.session.whole if several else None)
             else:  # one of its own: the screen's grows while this looks at it
                 with load(self.session.trace.path) as trace:
                     found = findings.find(trace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from optrace.checks.merge import processes as listed_processes
 from optrace.errors import LookupFailed
 from optrace.trace.model import Parameter
 from optrace.tui.core.numerals import count, short
@@ -27,6 +28,8 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("'", "back to where you were"),
             ("Space", "play; + and − change the speed"),
             ("m d", "set a mark; compare the mark with here"),
+            ("r R", "the same place on the next, previous process (rank) of the run"),
+            ("a", "this event on all processes, side by side"),
         ),
     ),
     (
@@ -118,6 +121,8 @@ def finding_entries(session: Session) -> Entries:
             ]
             where = f"{finding.file.rsplit('/', 1)[-1]}:{finding.line}  " if finding.file else ""
             times = f", {count(finding.count, 'event')}" if finding.count > 1 else ""
+            if len(finding.processes) > 1:
+                times += f", in {listed_processes(finding.processes)}"
             entry = [head, [Span(f"  {where}first at {finding.where or 'no event'}{times}", "dim")]]
             entry += paragraph([Span(finding.message)], width, 2)
             entry += paragraph([Span(finding.fix, "bold")], width, 2)

@@ -14,9 +14,10 @@ from optrace.tui.screens.following import Following
 from optrace.tui.screens.inspecting import Inspecting
 from optrace.tui.screens.keys import KEYS
 from optrace.tui.screens.playing import Playing
+from optrace.tui.screens.ranks import Ranks
 
 
-class MainScreen(Following, Asking, Inspecting, Playing):
+class MainScreen(Following, Asking, Inspecting, Playing, Ranks):
     """Stepping through a trace."""
 
     BINDINGS: ClassVar[list[BindingType]] = [*KEYS]

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.events import Click
 
+from optrace.trace.processes import MAIN
 from optrace.tui.core.kinds import SHOWN
 from optrace.tui.core.numerals import count
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span, cut_middle, ends, width
 from optrace.tui.messages import Act
 from optrace.tui.widgets.lines import Lines
+
+if TYPE_CHECKING:
+    from optrace.trace.reader import Trace
 
 
 class TopBar(Lines):
@@ -42,7 +48,7 @@ class TopBar(Lines):
         ]
         if event.depth:
             middle.append(Span(" in a closure", "dim"))
-        name = cut_middle(self._called or session.trace.path.name, max(10, width_ - width(middle) - width(badges) - 18))
+        name = cut_middle(self._called or _named(session.trace), max(10, width_ - width(middle) - width(badges) - 18))
         start: Line = [Span(" optrace ", "title"), Span(f" {name}  ", "")]
         room = width_ - width(badges)
         gap = max(1, min((width_ - width(middle)) // 2, room - width(middle) - 1) - width(start))
@@ -72,3 +78,9 @@ class TopBar(Lines):
     def on_click(self, event: Click) -> None:
         if event.x >= self._badges_at:
             self.post_message(Act("findings"))
+
+
+def _named(trace: Trace) -> str:
+    """`train.optrace`; `train.optrace/rank-1` where several processes were recorded together."""
+    path = trace.path
+    return path.name if trace.process == MAIN else f"{path.parent.name}/{path.name}"
