@@ -142,6 +142,8 @@ def _summarise(trace: Trace, outcome: Outcome) -> None:
     ]
     path = printable(shlex.quote(str(outcome.path)))
     tell(f"{', '.join(facts)} in {printable(outcome.path)}")
+    if not any(len(member.events) for member in members):
+        tell("nothing was seen: no zero_grad, backward or step was called; optrace.mark in the loop shows what changes")
     if outcome.failure is not None:
         tell(f"the trace is incomplete: {printable(outcome.failure)}")
     tell(f"next: optrace view {path}  or: optrace show {path}")

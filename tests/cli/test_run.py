@@ -310,3 +310,42 @@ def test_an_unknown_code_to_ignore_is_said_before_the_script_runs(tmp_path: Path
     assert ended.err.startswith("optrace: there is no rule 'OT1010'")
     assert ended.err.count("\n") == 1
     assert not (tmp_path / "train.optrace").exists()
+
+
+def test_a_loop_without_any_event_is_said_to_be_one(tmp_path: Path) -> None:
+    script(tmp_path, "import torch\ng = torch.func.grad(lambda x: (x * x).sum())\nx = torch.ones(2)\nx -= 0.1 * g(x)\n")
+    ended = optrace("run", "train.py", cwd=tmp_path)
+    assert ended.code == 0
+    (said,) = [line for line in ended.said if "nothing was seen" in line]
+    assert "no zero_grad, backward or step was called" in said
+
+
+def test_what_cannot_be_recorded_is_in_the_trace_as_well(tmp_path: Path) -> None:
+    script(
+        tmp_path,
+        "import torch\nwith torch.device('meta'):\n    model = torch.nn.Linear(2, 1)\n"
+        "optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "for _ in range(3):\n    optimizer.zero_grad()\n"
+        "    model(torch.ones(1, 2, device='meta')).sum().backward()\n    optimizer.step()\n",
+    )
+    ended = optrace("run", "train.py", cwd=tmp_path)
+    note = (
+        "cannot record the values of the gradient of weight and the like: it is on the meta device and has no values"
+    )
+    assert [line for line in ended.said if "cannot" in line] == [f"optrace: {note}"]
+    assert "no findings" in ended.err
+    assert note in " ".join(optrace("info", "train.optrace", cwd=tmp_path).out.split())
+
+
+def test_a_traceback_that_the_script_prints_itself(tmp_path: Path) -> None:
+    script(
+        tmp_path,
+        LOOP,
+        "import traceback\ntry:\n    x.sum().backward(torch.ones(7))\n",
+        "except RuntimeError:\n    traceback.print_exc()\n",
+        "scheduler = torch.optim.lr_scheduler.StepLR(torch.optim.SGD([x], lr=0.1), 1)\nscheduler.step()\n",
+    )
+    bare, ended = python("train.py", cwd=tmp_path), optrace("run", "train.py", cwd=tmp_path)
+    assert "Traceback" in bare.err
+    assert "train.py:17: UserWarning: Detected call of `lr_scheduler.step()` before" in bare.err
+    assert ended.without_ours == (bare.code, bare.out, bare.err)

@@ -157,6 +157,32 @@ def gan_switched(broken: bool) -> Any:
 
 
 @rows.row(
+    "GAN clearing both players before every backward",
+    *["zero_grad zero_grad backward step zero_grad zero_grad backward step"] * 6,
+    ledger={"applied 1×": 6 * (4 + 2), "cleared": 5 * 4, "fresh": 4},
+    bug="the discriminator is cleared after its backward as well",
+    code="OT103",
+)
+def gan_both(broken: bool) -> Any:
+    generator, critic = players()
+    of_generator = torch.optim.Adam(generator.parameters(), lr=1e-2)
+    of_critic = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    for _ in range(6):
+        fake = generator(torch.randn(8, 3))
+        for optimizer in (of_generator, of_critic):
+            optimizer.zero_grad()
+        F.softplus(-critic(real())).add(F.softplus(critic(fake.detach()))).mean().backward()
+        if broken:
+            of_critic.zero_grad()
+        of_critic.step()
+        for optimizer in (of_generator, of_critic):
+            optimizer.zero_grad(set_to_none=False)
+        F.softplus(-critic(fake)).mean().backward()
+        of_generator.step()
+    return generator, critic
+
+
+@rows.row(
     "reinforcement learning",
     *["mark zero_grad backward clip step"] * 6,
     ledger={"applied 1×": 6 * 4},
