@@ -112,6 +112,12 @@ class Adjustment:
     site: Site | None
     _value: Callable[[], tuple[Array | None, Array | None]] = field(repr=False, compare=False)
 
+    @property
+    def word(self) -> str:
+        """What it did, in a word or two: `clipped`."""
+        words = {"mutation": "changed by hand", "clip": "clipped", "unscale": "unscaled"}
+        return words.get(self.kind, f"changed in {self.kind}")
+
     @cached_property
     def _both(self) -> tuple[Array | None, Array | None]:
         return self._value()

@@ -51,11 +51,8 @@ def _term(account: Account, contribution: Contribution, uniform: bool) -> str:
 
 
 def _change(change: Adjustment) -> str:
-    name = {"mutation": "changed by hand", "clip": "clipped", "unscale": "unscaled"}.get(
-        change.kind, f"changed in {change.kind}"
-    )
-    place = f" at {change.position}"
-    return f"{name}{place} (× {change.factor:.6g})" if change.factor is not None else f"{name}{place}"
+    text = f"{change.word} at {change.position}"
+    return f"{text} (× {change.factor:.6g})" if change.factor is not None else text
 
 
 def _number(account: Account, value: Array | None, uniform: bool) -> str:

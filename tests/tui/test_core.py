@@ -21,7 +21,7 @@ from optrace.tui.core.numerals import short
 from optrace.tui.core.parts import FRESH, STALE, USED
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import cells, cut, cut_middle, fit, plain, wrap
-from optrace.tui.core.tabs import values
+from optrace.tui.core.tabs import gradient, values
 from optrace.tui.core.tiles import tiled
 
 
@@ -68,6 +68,31 @@ def _line(text: str):  # type: ignore[no-untyped-def]
     from optrace.tui.core.spans import Span
 
     return [Span(text)]
+
+
+def test_a_clipped_gradient_is_not_said_to_be_the_sum_of_its_contributions(tmp_path: Path) -> None:
+    x = torch.zeros(1, requires_grad=True)
+    optimizer = torch.optim.SGD([x], lr=0.5)
+    with optrace.record(tmp_path / "clipped.optrace"):
+        for slope in (64.0, 32.0):
+            (slope * x).sum().backward()
+            torch.nn.utils.clip_grad_value_([x], 16.0)
+        optimizer.step()
+    with optrace.load(tmp_path / "clipped.optrace") as trace:
+        machine = Session(trace).machine
+        x = trace.parameter("x")
+        sums = [plain(gradient.lines(machine, x, seq, (0,), 66)[-1]) for seq in range(4)]
+        assert [text.removeprefix("element [0]  ") for text in sums] == [
+            "64 = 64",
+            "64 − 48 clipped = 16",
+            "64 − 48 clipped + 32 = 48",
+            "64 − 48 clipped + 32 − 32 clipped = 16",
+        ]
+        tab = "\n".join(plain(line) for line in gradient.lines(machine, x, 3, (0,), 66))
+        assert "at 0:1      clipped: what was there × 0.250" in tab
+        assert "at 0:3      clipped: what was there × 0.333" in tab
+        told = plain(machine.story.of(2, x)[-1])
+        assert told == "x: 48 from 64 from 0:0, 32 from this backward, clipped at 0:1 in between"
 
 
 def test_contributions_and_their_fates(no_zero: Path) -> None:

@@ -16,7 +16,7 @@ from optrace.tui.core.owners import Owners
 from optrace.tui.core.readings import Pending, Readings, Stats, norm, wide
 
 if TYPE_CHECKING:
-    from optrace.ledger.account import Contribution
+    from optrace.ledger.account import Adjustment, Contribution
     from optrace.trace.reader import Trace
 
 Array = np.ndarray[Any, Any]
@@ -59,6 +59,8 @@ class Gradient:
     """A gap is here: whether there is a gradient was not recorded."""
     just_cleared: tuple[Part, ...] = field(default=())
     """What the event at this position took out of it."""
+    changes: tuple[Adjustment, ...] = field(default=())
+    """What else has changed it since it was empty, clipping say: the parts alone do not add up to it then."""
 
     @property
     def stale(self) -> int:
@@ -142,7 +144,8 @@ class Parts:
             return Gradient(False, just_cleared=cleared, unknown=change.op is Op.LOST)
         if change.op is Op.ZERO:
             return Gradient(True, zeroed=True, just_cleared=cleared)
-        return Gradient(True, self._list(parameter, seq, limit))
+        changes = tuple(self._trace.ledger(parameter, seq).adjustments)
+        return Gradient(True, self._list(parameter, seq, limit), changes=changes)
 
     def _list(self, parameter: Parameter, seq: int, limit: int) -> tuple[Part, ...]:
         """The contributions that the ledger says are inside, the newest `limit` of them one by one."""

@@ -178,7 +178,8 @@ class Story:
             return []
         if len(values) == 1:
             return [*line, Span(short(total, 4), "bold changed")] if seq == gradient.parts[0].seq else []
-        line += [Span(short(total, 4), "bold changed"), Span(" = " if single else " from ")]
+        adds_up = single and not gradient.changes
+        line += [Span(short(total, 4), "bold changed"), Span(" = " if adds_up else " from ")]
         shown = list(zip(gradient.parts, values, strict=True))
         if len(shown) > 4:
             rest = shown[1:-2]
@@ -187,8 +188,11 @@ class Story:
             shown = shown[-2:]
         for part, value in shown:
             if len(line) > 3:
-                line.append(Span(" + " if single else ", "))
-            line += self._piece(part, value, seq, single)
+                line.append(Span(" + " if adds_up else ", "))
+            line += self._piece(part, value, seq, adds_up)
+        if gradient.changes:
+            change = gradient.changes[-1]
+            line.append(Span(f", {change.word} at {change.position} in between", "changed"))
         return line
 
     def _piece(self, part: Part, value: float | None, seq: int, single: bool) -> Line:

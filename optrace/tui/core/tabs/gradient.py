@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,7 +18,11 @@ from optrace.tui.core.readings import Stats, wide
 from optrace.tui.core.spans import Line, Span, left, right, width
 from optrace.tui.core.table import PATTERN
 
+if TYPE_CHECKING:
+    from optrace.ledger.account import Adjustment
+
 LISTED = 40
+MOST_CHANGES = 3
 
 
 def lines(
@@ -46,6 +50,7 @@ def lines(
     if not gradient.parts:
         return [*found, [Span("It was set by something other than a backward.", "dim")]]
     found += _list(gradient.parts, seq, room)
+    found += _changes(gradient)
     found.append([])
     found += _without_the_stale(machine, parameter, seq, gradient)
     found += _element(machine, parameter, seq, place, gradient)
@@ -111,9 +116,22 @@ def _fate(part: Part, seq: int, cleared: bool) -> str:
     return f"applied {times(part.applied)}"
 
 
+def _changes(gradient: Gradient) -> list[Line]:
+    """What else has changed the gradient since it was empty."""
+    found: list[Line] = []
+    for change in gradient.changes[-MOST_CHANGES:]:
+        line = [Span(left(f"at {change.position}", 12)), Span(change.word, "changed")]
+        if change.factor is not None:
+            line.append(Span(f": what was there × {short(change.factor)}"))
+        if change.site is not None:
+            line.append(Span(f"   line {change.site.line}", "dim"))
+        found.append(line)
+    return found
+
+
 def _without_the_stale(machine: Machine, parameter: Parameter, seq: int, gradient: Gradient) -> list[Line]:
     """What the gradient would be had it been cleared in time."""
-    if not gradient.stale or not gradient.fresh:
+    if not gradient.stale or not gradient.fresh or gradient.changes:
         return []
     try:
         now = machine.readings.array(parameter, "grad", seq)
@@ -138,22 +156,25 @@ def _without_the_stale(machine: Machine, parameter: Parameter, seq: int, gradien
 def _element(
     machine: Machine, parameter: Parameter, seq: int, place: tuple[int, ...], gradient: Gradient
 ) -> list[Line]:
-    """The chosen element as a sum of its contributions."""
+    """The chosen element as a sum: its contributions, and what else changed it, in their order."""
     total = machine.readings.element(parameter, "grad", seq, place)
     if total is None or not all(0 <= p < s for p, s in zip(place, parameter.shape, strict=False)):
         return []
     line: Line = [Span(f"element {index(place)}  ", "dim")]
-    parts = gradient.parts[-5:]
-    if len(parts) < len(gradient.parts) or parts[0].older:
+    terms: list[Part | Adjustment] = [*gradient.parts, *gradient.changes]
+    terms.sort(key=lambda term: term.seq)
+    shown = [term for term in terms[-5:] if not isinstance(term, Part) or not term.older]
+    if len(shown) < len(terms):
         line.append(Span("… + ", "dim"))
-        parts = tuple(part for part in parts if not part.older)
-    for number, part in enumerate(parts):
-        added = machine.parts.contribution(parameter, part.seq)
-        if added is None:
+    for number, term in enumerate(shown):
+        added = machine.parts.contribution(parameter, term.seq) if isinstance(term, Part) else term.value
+        if added is None or added.shape != parameter.shape:
             return []
         value = added[place]
         if number:
             line.append(Span(" − " if value.real < 0 else " + "))
         text = element(abs(value) if number and not np.iscomplexobj(added) else value, 4)
-        line.append(Span(text, part.fate))
+        line.append(Span(text, term.fate if isinstance(term, Part) else "changed"))
+        if not isinstance(term, Part):
+            line.append(Span(f" {term.word}", "dim"))
     return [[], [*line, Span(" = "), Span(element(total), "bold")]]
