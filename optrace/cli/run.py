@@ -12,8 +12,9 @@ from optrace.cli.check import split_codes
 from optrace.cli.command import Command, ExitCode, open_trace
 from optrace.cli.text import count, printable, tell
 from optrace.errors import OptraceError
+from optrace.recording.options import checked, whole
 from optrace.recording.program import Program
-from optrace.recording.size import DEFAULT_BUDGET, format_size, parse_size
+from optrace.recording.size import format_size
 
 if TYPE_CHECKING:
     from optrace.recording.launch import Launch, Outcome
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 USAGE = """optrace run [OPTION ...] script.py [ARGUMENT ...]
        optrace run [OPTION ...] -m package.module [ARGUMENT ...]
        optrace run [OPTION ...] -c CODE [ARGUMENT ...]"""
+
+
+CAPTURE = """what to keep of values: exact (every bit), sampled (statistics, some elements, whole
+keyframes), stats (statistics alone), or auto (exact until half the budget, then sampled: the default)"""
+PARAMS = "parameters whose values to keep, by patterns of names: 'layers.*.weight,!*.bias'"
 
 
 class Run(Command):
@@ -45,7 +51,12 @@ class Run(Command):
         parser.add_argument("-o", "--output", metavar="PATH", help="where to put the trace")
         parser.add_argument("-f", "--force", action="store_true", help="replace a trace that exists")
         parser.add_argument("-q", "--quiet", action="store_true", help="leave out the summary and the findings")
-        parser.add_argument("--budget", metavar="SIZE", help="how large the trace may grow (default: 2GiB)")
+        parser.add_argument("--budget", metavar="SIZE", help="how large the trace may ever grow (default: 2GiB)")
+        parser.add_argument("--capture", metavar="HOW", default="auto", help=CAPTURE)
+        parser.add_argument("--params", metavar="PATTERNS", help=PARAMS)
+        parser.add_argument("--every", metavar="N", help="record one iteration in N")
+        parser.add_argument("--from", dest="first", metavar="N", help="the first iteration to record")
+        parser.add_argument("--until", metavar="N", help="record up to before this iteration")
         parser.add_argument("--ignore", metavar="CODES", default="", help="findings to leave out: OT101,OT405")
         parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a module, as python -m does")
         parser.add_argument("-c", dest="code", nargs=argparse.REMAINDER, help="run the code given, as python -c does")
@@ -72,7 +83,15 @@ class Run(Command):
         from optrace.recording.places import check_claim, place_of_rank
         from optrace.recording.program import Code, Module, program
 
-        budget = DEFAULT_BUDGET if arguments.budget is None else parse_size(arguments.budget)
+        options = {
+            "budget": arguments.budget,
+            "capture": arguments.capture,
+            "params": arguments.params,
+            "every": whole("--every", arguments.every or "1"),
+            "first": whole("--from", arguments.first or "0"),
+            "until": whole("--until", arguments.until),
+        }
+        checked(**options)
         rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's
         chosen: Program
         if arguments.module:
@@ -101,15 +120,17 @@ class Run(Command):
         def ended(outcome: Outcome) -> None:
             _tell_outcome(outcome, arguments.quiet, ignored)
 
-        prepared.append(Launch(chosen, path, budget=budget, overwrite=arguments.force, ended=ended))
+        prepared.append(Launch(chosen, path, overwrite=arguments.force, ended=ended, **options))
         return ExitCode.SUCCESS
 
 
 def _own_options(arguments: argparse.Namespace) -> list[str]:
     """What was said to this `optrace run`, to be said to another."""
     said = []
-    for option, value in (("-o", arguments.output), ("--budget", arguments.budget), ("--ignore", arguments.ignore)):
-        if value:
+    named = {"output": "-o", "budget": "--budget", "ignore": "--ignore", "capture": "--capture", "params": "--params"}
+    named |= {"every": "--every", "first": "--from", "until": "--until"}
+    for name, option in named.items():
+        if value := getattr(arguments, name):
             said += [option, value]
     return said + ["-f"] * arguments.force + ["-q"] * arguments.quiet
 

@@ -31,10 +31,13 @@ def sentence(account: Account, limit: int) -> str:
     return text + ("; then " + ", ".join(changes) if changes else "")
 
 
+_HERE = {"backward": "this backward", "by hand": "put there by hand here", "found": "found there"}
+
+
 def _term(account: Account, contribution: Contribution, uniform: bool) -> str:
     number = _number(account, contribution.value, uniform)
     if contribution.here:
-        words = ["this backward" if contribution.origin == "backward" else "put there by hand here"]
+        words = [_HERE[contribution.origin]]
     else:
         words = [f"iteration {contribution.iteration}"]
         if contribution.origin != "backward":

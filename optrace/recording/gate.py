@@ -42,6 +42,9 @@ class Gate:
         recorder, pace = self._recorder, self._pace
         if pace.spent and not self.shut:
             self._shut((recorder.turns.iteration, recorder.turns.index))
+        if self.shut and not recorder.any_step and recorder.registry.dirty:  # it may be a loop that trains by hand
+            recorder.registry.refresh(frame)
+            recorder.watch.parameters(recorder.tracked())
         turns = recorder.turns
         comes_round = turns.would_begin((kind, chain), 0 if target is None else id(target))
         if comes_round and (turns.stepped or self._trained_by_hand(chain)):
@@ -96,7 +99,8 @@ class Gate:
             return False
         if not self.shut:
             recorder.notice(chain)
-        elif any(op == Op.CHANGE for _, op in recorder.watch.parameters(recorder.tracked())):
+            return recorder.turns.stepped
+        if any(op == Op.CHANGE for _, op in recorder.watch.parameters(recorder.tracked())):
             recorder.turns.stepped = True
         return recorder.turns.stepped
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from optrace.recording import tracebacks
 from optrace.recording.importing import AfterImport
@@ -42,10 +43,13 @@ class Outcome:
 
 
 class Launch:
-    """One program to be run and recorded into `path`; `ended` is told what came of it, at the very end."""
+    """One program to be run and recorded into `path`; `ended` is told what came of it, at the very end.
+
+    `options` are those of `record`.
+    """
 
     def __init__(
-        self, program: Program, path: Path, *, budget: int | str, overwrite: bool, ended: Callable[[Outcome], None]
+        self, program: Program, path: Path, *, overwrite: bool, ended: Callable[[Outcome], None], **options: Any
     ) -> None:
         self._program = program
         self._path = path
@@ -56,7 +60,7 @@ class Launch:
         self._started = self._interrupted = False
         self._recording = record(
             self._folder / path,
-            budget=budget,
+            **options,
             overwrite=overwrite,
             meta={"argv": program.command, "cwd": str(self._folder), "launched": time.time()},
         )

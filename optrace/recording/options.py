@@ -65,7 +65,6 @@ class Options:
 
 
 def checked(
-    *,
     budget: int | str | None = None,
     capture: str = "auto",
     params: str | Iterable[str] | None = None,
@@ -85,6 +84,16 @@ def checked(
         raise OptraceError(f"until {end} is not after from {first}: no iteration would be recorded")
     include, exclude = _patterns(params)
     return Options(size, capture, every, first, end, include, exclude)
+
+
+def whole(name: str, text: str | None) -> int | None:
+    """An option's number. Raises `OptraceError`."""
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise OptraceError(f"{name} {text}: write an iteration as a whole number") from None
 
 
 def _count(name: str, value: object, least: int) -> int:

@@ -92,6 +92,8 @@ class Recorder:
         self.sites.room = options.budget // 32
         self.registry = Registry(writer, self.sites)
         self.registry.next_event = lambda: self.events
+        self.registry.on_track = self._select
+        self._options = options
         self.frame = Frame(writer)
         self.watch = Watch(self.registry)
         self.events = 0
@@ -419,6 +421,16 @@ class Recorder:
         self._restating = False
         changes, found = self.watch.current(self.tracked())
         self.frame.add(changes + [(slot, int(Op.RESTATED)) for slot in found], before=True)
+
+    def _select(self, tracked: Tracked) -> None:
+        """Of a parameter that was not chosen everything is kept but its values."""
+        if not self._options.keeps(tracked.name):
+            self.frame.unselected.add(tracked.id)
+
+    @property
+    def chosen(self) -> bool:
+        """Whether the values of any parameter were kept; True where there were none."""
+        return not self.registry.count or len(self.frame.unselected) < self.registry.count
 
     def _sizes(self) -> int:
         """Bytes of all values that would be sampled."""

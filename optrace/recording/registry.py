@@ -130,6 +130,7 @@ class Registry:
         self._placed: dict[int, dict[str, Any]] = {}
         self.in_group = False  # torch.distributed has brought several processes together
         self.next_event: Callable[[], int] = lambda: 0
+        self.on_track: Callable[[Tracked], None] = lambda tracked: None
 
     # Following
 
@@ -428,6 +429,7 @@ class Registry:
         tracked = Tracked(self._count(), name, tensor)
         self.tracked.append(tracked)
         self._by_id[id(tensor)] = tracked
+        self.on_track(tracked)
         self._writer.row(
             "INSERT INTO parameter VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             tracked.id,
@@ -462,6 +464,11 @@ class Registry:
     _counted = 0
     _looked = 0
     _groups = 0
+
+    @property
+    def count(self) -> int:
+        """How many parameters there have been."""
+        return self._counted
 
     def _count(self) -> int:
         self._counted += 1

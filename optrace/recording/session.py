@@ -55,11 +55,19 @@ class record:
 
     Every model and optimizer is seen, made before or after. `model` (a module, several, or a
     mapping of names to modules) and `optimizer` only add what torch's own registries cannot tell:
-    which names to use. `budget` is how large the trace may grow (bytes, or "500MB").
+    which names to use.
 
-    Raises `RecordingError` when something is being recorded already, or when `path` exists and
-    `overwrite` is false. If the path cannot be written, a line on stderr says so and the training
-    goes on unrecorded; `failure` then says why.
+    `budget` is how large a process's trace may grow on disk (bytes, or "500MB"), and it never does grow
+    larger by more than 5 %. `capture` says what is kept: "exact" every bit, "sampled" statistics and a fixed
+    sample of the elements with whole keyframes between, "stats" statistics alone; "auto" is exact until half
+    the budget, then sampled. Whatever it is, iterations are left out where there is no room, and the trace
+    says which. `params` keeps the values of some parameters only ("layers.*.weight", "!*.bias"; patterns, or
+    a list of them); what happens to the gradients of the others is still kept. `every`, `first` and `until`
+    record one iteration in so many, from one on, until before another; outside, training is left alone.
+
+    Raises `OptraceError` for values that make no sense, and `RecordingError` when something is being
+    recorded already, or when `path` exists and `overwrite` is false. If the path cannot be written, a
+    line on stderr says so and the training goes on unrecorded; `failure` then says why.
     """
 
     def __init__(
@@ -85,9 +93,7 @@ class record:
         """When it has ended: whether all processes that record together have."""
         self._models = model
         self._optimizers = optimizer
-        self._options = checked(
-            budget=budget, capture=capture, params=params, every=every, first=first, until=until
-        )
+        self._options = checked(budget, capture, params, every, first, until)
         self._overwrite = overwrite
         self._meta = dict(meta or {})
         self._recorder: Any = None
@@ -318,6 +324,10 @@ class record:
             recorder.fail(error)
         recorder.active = False
         self.failure = self.failure or recorder.failure
+        if not recorder.chosen:
+            options = self._options
+            said = ",".join([*options.include, *(f"!{pattern}" for pattern in options.exclude)])
+            self._report(f"no values were kept: {said} fits no parameter's name")
         writer = recorder.writer
         ending = {"ended": time.time(), "failure": self.failure, "raised": self.raised}
         with writer.lock:

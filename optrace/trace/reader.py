@@ -305,6 +305,10 @@ class Trace(Rows):
         column = self.column("index")
         place = first + int(np.searchsorted(column[first:stop], column.dtype.type(min(max(index, 0), 0xFFFFFFFF))))
         if index < 0 or place == stop or int(column[place]) != index:
+            if self.column("kind")[stop - 1] == KIND_CODES["gap"]:
+                raise LookupFailed(
+                    f"{iteration}:{index} was not recorded; the gap at {self.events[stop - 1].position} says why"
+                )
             last = int(column[stop - 1])
             raise LookupFailed(f"there is no event {iteration}:{index}; its iteration ends at {iteration}:{last}")
         return place
