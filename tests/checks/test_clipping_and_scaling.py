@@ -81,6 +81,22 @@ def test_clipped_while_scaled(recorded: Recorded) -> None:
     assert "# here" in source_line(found)
 
 
+def test_clipped_while_scaled_and_overflown(recorded: Recorded) -> None:
+    with recorded() as run:
+        weight = torch.zeros(1, requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=0.02)
+        scaler = torch.amp.GradScaler("cpu", init_scale=2.0**127)
+        for _ in range(4):
+            optimizer.zero_grad()
+            scaler.scale((4 * weight).sum()).backward()  # 4 * 2 ** 127 is more than a float32 holds
+            nn.utils.clip_grad_norm_([weight], 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+    found = run.one("OT302")
+    assert "inf" not in found.message
+    assert "loss scale" in found.message
+
+
 def test_clipped_and_only_then_unscaled(recorded: Recorded) -> None:
     with recorded() as run:
         model = mlp()
