@@ -25,7 +25,8 @@ class Use:
 
     seq: int
     position: Position
-    optimizer: Optimizer
+    optimizer: Optimizer | None
+    """None where the parameter was changed by hand, and no optimizer holds it."""
     site: Site | None
 
 
@@ -39,7 +40,7 @@ class Contribution:
     site: Site | None
     origin: Origin
     applied: int
-    """How many steps have applied it."""
+    """How many steps have applied it; for a parameter that is trained by hand, how many changes of it."""
     last_use: int | None
     """Number of the last of these steps' events."""
     altered: int

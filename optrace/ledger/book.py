@@ -12,6 +12,7 @@ from optrace.ledger.account import Account, Adjustment, Contribution, Lazy, Orig
 from optrace.ledger.cohorts import Cohort, Cohorts
 from optrace.ledger.entries import Entry
 from optrace.ledger.history import History
+from optrace.trace.format import KIND_CODES, Flag
 from optrace.trace.model import Parameter, Position
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _ORIGINS: dict[int, Origin] = {Entry.DEPOSIT: "backward", Entry.SET: "by hand", Entry.FOUND: "found"}
 _ADJUSTMENTS = 64
+_MUTATION = KIND_CODES["mutation"]
 
 
 class Ledger:
@@ -46,8 +48,12 @@ class Ledger:
         inside = history.among(history.deposits, max(opened, 0), reach)
         applies = history.among(history.applies, max(opened, 0), reach)
         stale = int(np.searchsorted(inside, applies[-1])) if len(applies) else 0
+        by_hand = self._updates_by_hand(parameter)
+        by_hand = by_hand[by_hand <= seq]
+        if len(by_hand):
+            stale = max(stale, int(np.searchsorted(history.seq[inside], by_hand[-1])))
         alters = history.among(history.alters, max(opened, 0), reach)[-_ADJUSTMENTS:]
-        make = _Maker(self._trace, history, parameter, seq, reach)
+        make = _Maker(self._trace, history, parameter, seq, reach, by_hand)
         zeroed = opened >= 0 and history.code[opened] == Entry.ZERO
         return Account(
             parameter=parameter,
@@ -63,6 +69,15 @@ class Ledger:
             _gradient=lambda: kept(self._trace, parameter, seq, late=True),
         )
 
+    def _updates_by_hand(self, parameter: Parameter) -> Array:
+        """Events by which a parameter that no optimizer holds was changed by hand: whoever trains so steps by them."""
+        if self._cohorts.of(parameter.id).memberships:
+            return np.empty(0, np.int64)
+        written = self._trace.writes(parameter)
+        records = self._trace.records[written]
+        found: Array = written[(records["kind"] == _MUTATION) & (records["flags"] & Flag.BY_HAND != 0)]
+        return found
+
     def _history(self, cohort: Cohort) -> History:
         found = self._histories.get(cohort.index)
         if found is None:
@@ -76,12 +91,15 @@ class Ledger:
 class _Maker:
     """Makes the contributions of one account from entries of its history."""
 
-    def __init__(self, trace: Trace, history: History, parameter: Parameter, seq: int, reach: int) -> None:
+    def __init__(
+        self, trace: Trace, history: History, parameter: Parameter, seq: int, reach: int, by_hand: Array
+    ) -> None:
         self._trace = trace
         self._history = history
         self._parameter = parameter
         self._seq = seq
         self._reach = reach
+        self._by_hand = by_hand
 
     def __call__(self, entry: int) -> Contribution:
         history, trace = self._history, self._trace
@@ -90,13 +108,16 @@ class _Maker:
         source = int(history.source[entry])
         applied = history.among(history.applies, entry, end)
         removed_by = int(history.seq[end]) if removed else None
+        updates = self._by_hand[np.searchsorted(self._by_hand, int(history.seq[entry]), "right") :]
+        updates = updates if removed_by is None else updates[updates < removed_by]
+        uses = sorted([*history.source[applied].tolist(), *updates.tolist()])
         return Contribution(
             seq=source,
             position=position(trace, source),
             site=trace.stack(int(trace.records[source]["stack"]))[0],
             origin=_ORIGINS[int(history.code[entry])],
-            applied=_steps(history, applied),
-            last_use=int(history.source[applied[-1]]) if len(applied) else None,
+            applied=_steps(history, applied) + len(updates),
+            last_use=uses[-1] if uses else None,
             altered=len(history.among(history.alters, entry, end)),
             removed=removed_by,
             removed_at=None if removed_by is None else position(trace, removed_by),
@@ -104,7 +125,7 @@ class _Maker:
             unrecorded=removed and bool(history.code[end] == Entry.LOST),
             here=self._seq in (source, int(history.seq[entry])),
             _value=self._difference(entry),
-            _uses=lambda: tuple(map(self._use, applied.tolist())),
+            _uses=lambda: tuple(map(self._use, uses)),
         )
 
     def adjustment(self, entry: int) -> Adjustment:
@@ -113,10 +134,9 @@ class _Maker:
         event = self._trace.events[seq]
         return Adjustment(seq, event.position, event.kind, event.site, lambda: self._around(entry))
 
-    def _use(self, entry: int) -> Use:
-        event = self._trace.events[int(self._history.source[entry])]
-        optimizer = self._trace.optimizers[int(self._history.optimizer[entry])]
-        return Use(event.seq, event.position, optimizer, event.site)
+    def _use(self, seq: int) -> Use:
+        event = self._trace.events[seq]
+        return Use(event.seq, event.position, event.optimizer, event.site)
 
     def _difference(self, entry: int) -> Callable[[], Array | None]:
         def value() -> Array | None:

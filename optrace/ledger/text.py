@@ -49,7 +49,8 @@ def _term(account: Account, contribution: Contribution, uniform: bool) -> str:
     if before:
         words.append("already applied" + (f" {before:,} times" if before > 1 else ""))
     if now:
-        words.append("applied again by this step" if before else "applied by this step")
+        what = "change by hand" if contribution.uses[-1].optimizer is None else "step"
+        words.append(f"applied again by this {what}" if before else f"applied by this {what}")
     return f"{number} ({', '.join(words)})"
 
 

@@ -141,3 +141,29 @@ def test_a_step_that_changes_nothing_applies_nothing(tmp_path: Path) -> None:
         optimizer.step()
     with optrace.load(tmp_path / "run.optrace") as trace:
         assert [c.applied for c in trace.ledger("x").inside] == [0]
+
+
+def test_a_parameter_that_is_trained_by_hand(tmp_path: Path) -> None:
+    w = torch.zeros(2, requires_grad=True)
+    with optrace.record(tmp_path / "run.optrace"):
+        for turn in range(3):
+            ((w - 1) ** 2).sum().backward()
+            with torch.no_grad():
+                w -= 0.1 * w.grad
+            if turn == 1:
+                w.grad = None
+            optrace.mark("turn", turn)
+    with optrace.load(tmp_path / "run.optrace") as trace:
+        kinds = [event.kind for event in trace.events]
+        one = ["backward", "mutation", "mark"]
+        assert kinds == [*one, "backward", "mutation", "zero_grad", "mark", *one]
+        account = trace.ledger("w")
+        counts = [contribution.applied for contribution in (*account.past, *account.inside)]
+        assert counts == [2, 1, 1]  # the first was not cleared before the second update
+        first = account.past[0]
+        assert [use.optimizer for use in first.uses] == [None, None]
+        assert not first.lost
+        updates = [event.seq for event in trace.events if event.kind == "mutation"]
+        assert [use.seq for use in first.uses] == updates[:2]
+        assert "applied by this change by hand" in str(trace.ledger("w", at=updates[0]))
+        assert "applied again by this change by hand" in str(trace.ledger("w", at=updates[1]))
