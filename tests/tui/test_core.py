@@ -92,7 +92,7 @@ def test_a_clipped_gradient_is_not_said_to_be_the_sum_of_its_contributions(tmp_p
         assert "at 0:1      clipped: what was there × 0.250" in tab
         assert "at 0:3      clipped: what was there × 0.333" in tab
         told = plain(machine.story.of(2, x)[-1])
-        assert told == "x: 48 from 64 from 0:0, 32 from this backward, clipped at 0:1 in between"
+        assert told == "x: 48, made of 64 from 0:0, 32 from this backward, clipped at 0:1 in between"
 
 
 def test_contributions_and_their_fates(no_zero: Path) -> None:

@@ -179,7 +179,8 @@ class Story:
         if len(values) == 1:
             return [*line, Span(short(total, 4), "bold changed")] if seq == gradient.parts[0].seq else []
         adds_up = single and not gradient.changes
-        line += [Span(short(total, 4), "bold changed"), Span(" = " if adds_up else " from ")]
+        joint = " = " if adds_up else ", made of " if gradient.changes else " from "
+        line += [Span(short(total, 4), "bold changed"), Span(joint)]
         shown = list(zip(gradient.parts, values, strict=True))
         if len(shown) > 4:
             rest = shown[1:-2]
