@@ -212,6 +212,8 @@ class Trace(Rows):
         event = self.events[number]
         try:
             last, missed = int(event.detail["last"]), int(event.detail["events"])
+            if not event.iteration - 1 <= last < 1 << 32 or missed < 0:
+                raise ValueError
             return Gap(number, event.position, last, missed, str(event.detail["reason"]))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DamagedError(f"{self.path} is damaged: the gap at {event.position} cannot be read") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import random
@@ -38,6 +39,7 @@ def read_everything(path: Path) -> str:
             add(trace.effect(event))
             add(trace.groups(event))
         add(trace.marks)
+        add((trace.gaps, [str(gap) for gap in trace.gaps], trace.phases))
         add([[event.seq for event in iteration.events] for iteration in trace.iterations])
         if len(trace.events):
             add(sorted(trace.written(None)))
@@ -45,7 +47,11 @@ def read_everything(path: Path) -> str:
             add((name, parameter))
             for kind in trace.kinds(name):
                 for number in trace.writes(name, kind):
-                    if trace.exactness(name, kind, at=int(number)) == "exact":
+                    kept = trace.exactness(name, kind, at=int(number))
+                    add(kept)
+                    if kept == "not kept":
+                        continue
+                    if kept in ("exact", "keyframe"):
                         value = trace.value(name, kind, at=int(number))
                         if value is not None and value.size < 1 << 22:
                             add((value.dtype, value.shape, value.tobytes()))
@@ -172,6 +178,19 @@ def test_another_version(copied: Path, version: int, words: str) -> None:
         optrace.load(copied)
 
 
+@pytest.mark.parametrize("key", ["last", "events", "reason"])
+@pytest.mark.parametrize("value", [None, -1, 2**70, "x", [], {}, 1e300, float("inf"), True], ids=repr)
+def test_made_up_gaps(copied: Path, key: str, value: Any) -> None:
+    with optrace.load(copied) as trace:
+        gap = trace.gaps[-1]
+        detail = {**trace.event(gap.seq).detail, key: value}
+    with contextlib.closing(sqlite3.connect(copied / INDEX_FILE)) as index, index:
+        index.execute("UPDATE detail SET value = ? WHERE event = ?", (json.dumps(detail), gap.seq))
+    assert len(attempt(copied)) > 0
+    edit(copied, f"DELETE FROM detail WHERE event = {gap.seq}")
+    assert attempt(copied) == "DamagedError"
+
+
 # Flipped bytes
 
 
@@ -270,7 +289,7 @@ def test_made_up_shapes(copied: Path, storage: int, shape: list[int]) -> None:
 
 
 TABLES = ["meta", "parameter", "binding", "model", "optimizer", "groups", "source", "site", "stack", "effect"]
-TABLES += ["detail", "thread", "sample", "segment"]
+TABLES += ["detail", "thread", "sample", "segment", "phase"]
 VALUES = ["NULL", "-1", "9e99", "'text'", "x'ff00fe'", "CAST(x'ff' AS TEXT)", "'[[[['", "9223372036854775807"]
 
 

@@ -14,6 +14,7 @@ from optrace.checks.values import norm, stored
 from optrace.trace.format import Storage
 from optrace.trace.model import Change
 
+ENOUGH = 100  # backwards before the first gap that say something
 LEAST = 5
 """Backwards: a gate that starts at zero blocks what lies behind it for the first one or two."""
 
@@ -45,6 +46,7 @@ loss_function(prediction, y).backward()
         self._first: dict[int, int] = {}  # by effect: the first event that has it
         self._last: dict[int, int] = {}
         self._count: dict[int, int] = {}
+        self._early: dict[int, int] = {}  # of these, how many before anything was left out
         self._nothing_lost = True  # all losses so far were 0, or there was none
 
     def piece(self, piece: Piece) -> None:
@@ -55,6 +57,9 @@ loss_function(prediction, y).backward()
         for effect, at, many in zip(found.tolist(), first.tolist(), count.tolist(), strict=True):
             self._first.setdefault(effect, view.first + int(places[at]))
             self._count[effect] = self._count.get(effect, 0) + many
+        early = places[places + view.first < self.run.unbroken]
+        for effect, many in zip(*(a.tolist() for a in np.unique(view.effect[early], return_counts=True)), strict=True):
+            self._early[effect] = self._early.get(effect, 0) + many
         found, backs = np.unique(view.effect[places][::-1], return_index=True)
         for effect, back in zip(found.tolist(), backs.tolist(), strict=True):
             self._last[effect] = view.first + int(places[len(places) - 1 - back])
@@ -83,6 +88,8 @@ loss_function(prediction, y).backward()
         found: dict[tuple[int, ...], list[int]] = {}
         for parameter in sorted({*zero, *doubtful} - alive):
             mine = (*zero.get(parameter, ()), *doubtful.get(parameter, ()))
+            if len(run.gaps) and sum(self._early.get(effect, 0) for effect in mine) < ENOUGH:
+                continue  # a gap may hide the backward that brings another
             if sum(self._count[effect] for effect in mine) >= LEAST and run.parameter(parameter).numel:
                 found.setdefault(tuple(sorted(mine)), []).append(parameter)
         if not found:

@@ -1,0 +1,130 @@
+"""What a recording may take: memory while the disk is slow, and disk and memory however long it runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import optrace
+from optrace.trace import writer as writing
+
+SLOW = """
+import os, sys, time
+import torch
+import optrace
+
+path, rate, turns, width = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+write = os.write
+def slowly(file, data):
+    if len(data) > 4096:
+        time.sleep(len(data) / rate)
+    return write(file, data)
+if rate:
+    os.write = slowly
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+weight = torch.zeros(width, requires_grad=True)
+optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+def turn():
+    optimizer.zero_grad()
+    (weight * 2.0 + 1.0).square().sum().backward()
+    optimizer.step()
+for _ in range(3):
+    turn()
+with optrace.record(path, budget="64GB", capture="exact") as recording:
+    turn()
+    before = most = resident()
+    for _ in range(turns):
+        turn()
+        most = max(most, resident())
+print(most - before, recording.failure)
+"""
+
+
+def test_memory_is_bounded_whatever_the_disk(tmp_path: Path) -> None:
+    """A disk of 60 MB/s: the training waits for it, and what stands between them is the blocks and no more."""
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW, str(tmp_path / "run.optrace"), "60e6", "40", "1000000"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    grown, failure = done.stdout.split()
+    assert failure == "None"
+    most = writing.TENSOR_BLOCK * writing.TENSOR_BLOCKS + writing.EVENT_BLOCK * writing.EVENT_BLOCKS
+    assert optrace.load(tmp_path / "run.optrace").size() > 4 * most  # it did not all fit into memory
+    assert int(grown) < most + (24 << 20)
+
+
+def test_rows_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marks faster than the index takes them: the program waits instead of heaping them up."""
+    commit = writing.TraceWriter._commit
+
+    def slowly(self: Any, rows: list[Any]) -> None:
+        time.sleep(0.3)
+        commit(self, rows)
+
+    monkeypatch.setattr(writing.TraceWriter, "_commit", slowly)
+    monkeypatch.setattr(writing, "MOST_ROWS", 500)
+    monkeypatch.setattr("optrace.recording.recorder.MOST_ROWS", 500)
+    most = 0
+    with optrace.record(tmp_path / "run.optrace") as recording:
+        for turn in range(3000):
+            optrace.mark("turn", turn)
+            most = max(most, len(recording._recorder.writer.rows))
+    assert recording.failure is None
+    assert most <= 510
+    assert len(optrace.load(tmp_path / "run.optrace").events) == 3000
+
+
+@pytest.mark.slow
+def test_an_hour_of_events(tmp_path: Path) -> None:
+    """As many iterations as an hour of a fast loop makes: memory flat, the file within its budget, the trace whole."""
+    import torch
+
+    path = tmp_path / "run.optrace"
+    budget = 20_000_000
+    model = torch.nn.Linear(20, 20)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    inputs = torch.ones(2, 20)
+    turns, sizes, memory = 150_000, [], []
+    with optrace.record(path, budget=budget) as recording:
+        for turn in range(turns):
+            optimizer.zero_grad()
+            model(inputs).square().mean().backward()
+            optimizer.step()
+            if turn % 1000 == 0:
+                sizes.append(sum(file.stat().st_size for file in path.iterdir()))
+                memory.append(_resident())
+    assert recording.failure is None
+    assert max(sizes) <= budget * 1.05
+    late = memory[len(memory) // 3 :]
+    assert max(late) - min(late) < 16 << 20
+    trace = optrace.load(path)
+    assert trace.complete
+    assert trace.size() <= budget * 1.05
+    assert len(trace.iterations) == turns
+    recorded = [iteration for iteration in trace.iterations if iteration.recorded]
+    missing = sum(gap.last - gap.first + 1 for gap in trace.gaps)
+    assert len(recorded) + missing == turns
+    assert sum(gap.events for gap in trace.gaps) + 3 * len(recorded) == 3 * turns
+    assert recorded[-1].index > turns // 4  # it has gone on to record, ever fewer
+    for iteration in recorded[:: max(1, len(recorded) // 50)]:
+        assert [event.kind for event in iteration.events] == ["zero_grad", "backward", "step"]
+        assert trace.statistics("weight", "grad", "norm", iteration.events[0].seq, iteration.events[2].seq + 1)[1].size
+    assert not [finding for finding in optrace.check(trace) if finding.severity != "hint"]
+
+
+def _resident() -> int:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
