@@ -35,7 +35,7 @@ def test_the_core_imports_neither_textual_nor_torch() -> None:
 
 
 def test_opening_the_app_does_not_import_torch() -> None:
-    code = "import sys, optrace.tui.app; sys.exit('torch' in sys.modules)"
+    code = "import sys, optrace.tui.app, optrace.tui.learn.app; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -123,7 +123,7 @@ def _spread(series: tuple[Series, ...]) -> bool:
 def closing_lines(guide: Guide, words: Words, room: int) -> list[Line]:
     """The conclusion, and how the questions were answered."""
     page = guide.end
-    lines = prose(page.text, room)
+    lines = [*prose(page.text, room)]
     if guide.asked:
         line: Line = [Span(words("your answers") + "  ", "heading")]
         for number in range(len(guide.lesson.stops)):

@@ -113,7 +113,7 @@ class LessonText(Lines):
 
     def _choice(self, number: int, text: str, room: int) -> list[Line]:
         on = number == self.chosen
-        lines = prose(text, room - 4) or [[]]
+        lines = prose(text, room - 4) or ([],)
         mark = Span("▸ " if on else "  ", "selected-mark")
         first: Line = [mark, Span(f"{number + 1} ", "key"), *lines[0]]
         laid = [first, *([Span("    "), *line] for line in lines[1:])]

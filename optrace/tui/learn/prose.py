@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -14,7 +15,8 @@ from optrace.tui.core.spans import Line, Span, cells, clean, left, width, wrap
 _MARKDOWN = MarkdownIt("commonmark").enable("table")
 
 
-def prose(text: str, room: int) -> list[Line]:
+@lru_cache(256)
+def prose(text: str, room: int) -> tuple[Line, ...]:
     """Markdown laid out in `room` columns: no empty line at either end."""
     layout = _Layout(room)
     tokens = _MARKDOWN.parse(text)
@@ -22,7 +24,7 @@ def prose(text: str, room: int) -> list[Line]:
         layout.take(token, tokens[place - 1] if place else None)
     while layout.lines and not layout.lines[-1]:
         layout.lines.pop()
-    return layout.lines
+    return tuple(layout.lines)
 
 
 @dataclass
@@ -113,7 +115,7 @@ def spans(children: Sequence[Token], role: str = "") -> Line:
         elif child.type in ("strong_close", "em_close"):
             roles.pop()
         elif child.type == "softbreak":
-            after = children[place + 1].content if place + 1 < len(children) else ""
+            after = next((later.content for later in children[place + 1 :] if later.content), "")
             line.append(Span("" if _chinese(line, after) else " "))
         elif child.type == "hardbreak":
             line.append(Span("\n"))
@@ -122,7 +124,7 @@ def spans(children: Sequence[Token], role: str = "") -> Line:
 
 def _chinese(line: Line, after: str) -> bool:
     """Whether a line break stands between two Chinese characters, where a space would be wrong."""
-    before = line[-1].text if line else ""
+    before = next((span.text for span in reversed(line) if span.text), "")
     return bool(before and after) and cells(before[-1]) == 2 and cells(after[0]) == 2
 
 

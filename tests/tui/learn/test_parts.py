@@ -38,14 +38,15 @@ def test_what_stands_together_is_not_parted_by_its_roles() -> None:
 
 
 def test_markdown() -> None:
-    text = "A `x.grad` **and**\nmore.\n\n- one two three\n- two\n\n1. first\n\n```python\nx = 1\n```\n\n清零，\n再加。"
+    text = "A `x.grad` **and**\nmore.\n\n- one two three\n- two\n\n1. first\n\n```python\nx = 1\n```\n\n"
+    text += "清零，\n**再**\n加。"
     assert [plain(line) for line in prose(text, 12)] == [
         "A x.grad and", "more.", "", "• one two", "  three", "• two", "", "1. first", "", "│ x = 1", "", "清零，再加。"
     ]  # fmt: skip
     roles = {span.text: span.role for line in prose("`code` **bold**", 40) for span in line}
     assert roles["code"] == "inline-code"
     assert roles["bold"] == "bold"
-    assert prose("", 10) == []
+    assert prose("", 10) == ()
 
 
 def test_a_table() -> None:
