@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optrace.lessons.comparison import Comparison, Curve, DiffLine
+from optrace.lessons.comparison import Curve, DiffLine
 from optrace.lessons.model import Run
 from optrace.tui.core.canvas import Chart, Series, draw
 from optrace.tui.core.findings import GLYPHS
 from optrace.tui.core.numerals import short
 from optrace.tui.core.source import highlighted
-from optrace.tui.core.spans import Line, Span, clean, cut, width, wrap
+from optrace.tui.core.spans import Line, Span, clean, cut, wrap
 from optrace.tui.learn.guide import Guide
 from optrace.tui.learn.prose import prose
 from optrace.tui.learn.words import Words
@@ -79,8 +79,8 @@ def curve_lines(
     """A chart of each number over the iterations: the script solid, the repaired one dashed."""
     if not curves:
         return [[Span(words("nothing to draw"), "dim")]]
-    each = max(LEAST_ROWS, height // len(curves))
-    lines: list[Line] = []
+    each = max(LEAST_ROWS, (height - 1) // len(curves))
+    lines: list[Line] = [_legend(names)]
     for curve in curves:
         series = tuple(
             Series(
@@ -94,24 +94,29 @@ def curve_lines(
         )
         log = _spread(series) != flip
         last = max((len(entry.values) for entry in series), default=1) - 1
-        legend = _legend(curve, names, log, room)
-        lines += [*legend, *draw(Chart(series, 0, max(1, last), log), room, each - len(legend), str)]
+        lines.append(_title(curve, log))
+        lines += draw(Chart(series, 0, max(1, last), log), room, each - 1, str)
     return lines
 
 
-def _legend(curve: Curve, names: Names, log: bool, room: int) -> list[Line]:
-    """The label, then each run's stroke with its first and last value: on one line where there is room."""
-    pieces: list[Line] = [[Span(curve.label, "bold"), Span("   log" if log else "", "dim")]]
-    for run, points in curve.points.items():
+def _legend(names: Names) -> Line:
+    """Which stroke is whose."""
+    line: Line = []
+    for run, name in names.items():
         stroke, role = _STROKES[run]
+        line += [Span(f"{stroke} ", role), Span(f"{name}    ", role)]
+    return line
+
+
+def _title(curve: Curve, log: bool) -> Line:
+    """What is drawn, with each run's first and last value."""
+    line: Line = [Span(curve.label, "bold")]
+    for run, points in curve.points.items():
         known = [point for point in points if point is not None]
-        reached = f" {short(known[0], 3)} → {short(known[-1], 3)}" if known else " –"
-        pieces.append([Span(f"{stroke} ", role), Span(names[run], role), Span(reached)])
-    whole = [span for piece in pieces for span in (*piece, Span("   "))][:-1]
-    runs = [span for piece in pieces[1:] for span in (*piece, Span("   "))][:-1]
-    if width(whole) <= room:
-        return [whole]
-    return [pieces[0], runs] if width(runs) <= room else pieces
+        reached = f"{short(known[0], 3)} → {short(known[-1], 3)}" if known else "–"
+        stroke, role = _STROKES[run]
+        line += [Span("    "), Span(f"{stroke[0]} {reached}", role)]
+    return [*line, Span("    log" if log else "", "dim")]
 
 
 def _spread(series: tuple[Series, ...]) -> bool:
@@ -143,8 +148,3 @@ def closing_lines(guide: Guide, words: Words, room: int) -> list[Line]:
     for error in page.errors:
         lines += [[], *wrap([Span("▲ " + words("lesson is wrong", error=error), "bad")], room)]
     return lines
-
-
-def both(comparison: Comparison) -> bool:
-    """Whether there are two runs."""
-    return len(comparison.findings) > 1

@@ -78,7 +78,7 @@ class LessonList(Lines):
             words = course.words("nothing matches", text=course.filter)
             self._rows = [(-1, []), *((-1, line) for line in wrap([Span(words, "dim")], width - 2))]
         titles = max((cells(lesson.title) for lesson in shown), default=0)
-        titles = min(titles, max(24, width * 3 // 5 - 8))
+        titles = min(titles, width - 10)
         chapters = sum(one.chapter != other.chapter for one, other in pairwise(shown))
         airy = len(shown) + 2 * chapters + 1 <= height
         chapter: str | None = None
