@@ -77,7 +77,7 @@ class LearnApp(BaseApp):
         try:
             lessons = course(self.place, language)
         except OptraceError as error:
-            self.notify(str(error), severity="error", markup=False)
+            self._tell(error)
             return
         self.language, self.lessons = language, lessons
         if self.course is not None:
@@ -110,8 +110,8 @@ class LearnApp(BaseApp):
         try:
             played = runs.play()
         except OptraceError as error:
-            self.notify(str(error), severity="error", markup=False)
             self._leave()
+            self._tell(error)
             return
         self.open = Open(Guide(played), runs, words)
         screen = self._screen(self.open, "script")
@@ -189,3 +189,10 @@ class LearnApp(BaseApp):
     def _leave(self) -> None:
         if self.course is None:
             self.exit()
+
+    def _tell(self, error: OptraceError) -> None:
+        """Say what did not work: in the list, or after the screen has gone."""
+        if self.course is None:
+            self.exit(message=str(error))
+        else:
+            self.course.tell(str(error).replace(f"{self.place}/", ""))

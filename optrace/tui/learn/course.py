@@ -282,8 +282,13 @@ class CourseScreen(Screen[None]):
         self.lessons, self.words = lessons, words
         self.keybar.keys, self.keybar.least = self._keys()
         self.filter = ""
+        self.keybar.note = []
         self.redraw()
         self.keybar.repaint()
+
+    def tell(self, words: str) -> None:
+        """Say what is wrong in the last line, until the next lesson is looked at."""
+        self.keybar.say([Span(words, "bad")])
 
     def choose(self, name: str) -> None:
         """Mark a lesson."""
@@ -293,6 +298,7 @@ class CourseScreen(Screen[None]):
 
     def action_walk(self, by: int) -> None:
         self.chosen = max(0, min(self.chosen + by, len(self.shown) - 1))
+        self.keybar.say([])
         self.redraw()
 
     def action_take(self) -> None:

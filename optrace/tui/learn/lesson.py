@@ -226,7 +226,7 @@ class LessonScreen(MainScreen):
     async def _submitted(self, message: Input.Submitted) -> None:
         message.stop()
         said = message.value.strip()
-        if not said:
+        if not said or self.away:
             await self.action_next_stop()
         elif self.guide.typed(said):
             await self.lead()

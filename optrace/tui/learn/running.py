@@ -122,6 +122,9 @@ class RunningScreen(Screen[Outcome]):
             self.run_worker(lambda run=run: self.runs.start(run), thread=True, group="runs", exit_on_error=False)
         self.set_interval(TICK, self._tick)
 
+    def on_unmount(self) -> None:
+        self.runs.stop()
+
     def _tick(self) -> None:
         self.body.tick += 1
         if self.body.tick % LOOK == 0 and not self.runs.over:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 from optrace.tui.learn.comparison import ComparisonScreen
 from optrace.tui.learn.course import CourseScreen
 from optrace.tui.learn.running import RunningScreen
-from tests.tui.learn.conftest import Led, Started, lesson_screen, press, screen_text, settle
+from tests.tui.learn.conftest import COURSE, Led, Started, lesson_screen, press, screen_text, settle
 
 
 def course_screen(screen: object) -> CourseScreen:
@@ -56,6 +59,15 @@ async def test_the_other_language(started: Started) -> None:
             assert words in text
         assert "The calls in their order" in text  # not translated
         assert "Adding up" in await press(app, pilot, "l")
+
+
+async def test_a_translation_that_cannot_be_read_is_told(started: Started, tmp_path: Path) -> None:
+    course = Path(shutil.copytree(COURSE, tmp_path / "course"))
+    (course / "adding-up" / "lesson.zh-CN.md").write_text("nothing")
+    async with started(course, size=(200, 50)) as (app, pilot):
+        text = await press(app, pilot, "l")
+        assert "lesson.zh-CN.md:1" in text
+        assert "Adding up" in text
 
 
 async def test_a_click_chooses_and_a_second_starts(started: Started) -> None:

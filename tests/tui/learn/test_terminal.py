@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,10 +54,13 @@ def test_a_lesson_in_a_terminal(start: Start) -> None:
     assert "Adding up" not in text
 
 
-def test_leaving_while_scripts_run_leaves_the_terminal_clean(start: Start) -> None:
-    terminal = start(_learn(f"{COURSE / 'adding-up'} --lang zh-CN"))
+@pytest.mark.parametrize("key", ["Escape", "C-q"])
+def test_leaving_while_scripts_run_leaves_the_terminal_clean(start: Start, tmp_path: Path, key: str) -> None:
+    lesson = Path(shutil.copytree(COURSE / "adding-up", tmp_path / "adding-up"))
+    (lesson / "broken.py").write_text("import time\ntime.sleep(600)\n")
+    terminal = start(_learn(f"{lesson} --lang zh-CN"))
     terminal.wait_for("正在记录器下运行脚本")
-    terminal.keys("Escape")
+    terminal.keys(key)
     text = terminal.wait_for("as found")
     assert "code=0" in text
     assert "Traceback" not in text
