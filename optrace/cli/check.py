@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared_folder, tell_unreadable
+from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared_folder, sources, tell_unreadable
 from optrace.cli.text import printable
 
 NEVER = "never"
@@ -53,7 +53,7 @@ class Check(Command):
                 from optrace.cli.findings import finding_lines, tally
                 from optrace.cli.timeline import screen_width
 
-                for line in finding_lines(found, trace.sources, trace.meta.get("cwd"), screen_width()):
+                for line in finding_lines(found, sources(trace), trace.meta.get("cwd"), screen_width()):
                     print(line)
                 among = f" in {len(trace.processes)} processes" if len(trace.processes) > 1 else ""
                 print(f"{'' if not found else chr(10)}{printable(place)}: {tally(found)}{among}")

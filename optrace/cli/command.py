@@ -90,3 +90,8 @@ def shared_folder(trace: Trace) -> str:
     """The trace's folder; of several processes the one that they share."""
     several = len(trace.processes) > 1 and trace.process != MAIN
     return str(trace.path.parent if several else trace.path)
+
+
+def sources(trace: Trace) -> dict[str, str]:
+    """The texts of the source files of all processes, by path."""
+    return {file: text for member in trace.processes.values() for file, text in member.sources.items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optrace.cli.check import split_codes
-from optrace.cli.command import Command, ExitCode, open_trace
+from optrace.cli.command import Command, ExitCode, open_trace, sources
 from optrace.cli.text import count, printable, tell
 from optrace.errors import OptraceError
 from optrace.recording.options import checked, whole
@@ -178,7 +178,7 @@ def _tell_findings(trace: Trace, outcome: Outcome, ignored: list[str]) -> None:
 
     try:
         found = check(trace, ignore=[*ignored, *from_pyproject(outcome.folder)])
-        lines = finding_lines(found, trace.sources, str(outcome.folder), screen_width(sys.stderr))
+        lines = finding_lines(found, sources(trace), str(outcome.folder), screen_width(sys.stderr))
     except Exception as error:
         tell(f"cannot check what was recorded: {printable(error)}")
         return

@@ -41,6 +41,16 @@ TRAIN = """
         import torch.multiprocessing
         torch.multiprocessing.spawn(train, nprocs=2)
 
+    def joins(rank, store):
+        import torch.distributed as dist
+        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+        train(0)
+        dist.destroy_process_group()
+
+    def as_ranks():
+        import torch.multiprocessing
+        torch.multiprocessing.spawn(joins, (os.path.abspath("store"),), nprocs=2)
+
     def forks():
         if os.fork() == 0:
             train(0)
@@ -69,6 +79,7 @@ TRAIN = """
         ("loads()", ["main"]),
         pytest.param("by('forkserver')", ["process-1", "process-2"], marks=pytest.mark.slow),
         pytest.param("(by('fork'), by('spawn', 1))", ["process-1", "process-2", "process-3"], marks=pytest.mark.slow),
+        pytest.param("as_ranks()", ["rank-0", "rank-1"], marks=pytest.mark.slow),
         pytest.param("by_torch()", ["process-1", "process-2"], marks=pytest.mark.slow),
     ],
 )
