@@ -137,6 +137,7 @@ class record:
         own = self
         if number > 1 and not self._overwrite:
             own = copy.copy(self)
+            own._announcement = Announcement(own._as_parent)
             own.path = own._asked = self._asked.with_name(f"{self._asked.stem}-{number}{self._asked.suffix}")
         own._decorates = function
         return own
@@ -155,6 +156,8 @@ class record:
         if _current is self:
             raise RecordingError(f"already recording into {self.path}; it was started before")
         disarm()
+        if self._folder:  # it has recorded before, which was a run of its own
+            self._launch, self._folder = uuid.uuid4().hex, ""
         self._claim()
         self._folder = os.path.abspath(self.shared)
         _current = self

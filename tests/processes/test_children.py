@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from pathlib import Path
 
 import pytest
+import torch
 
 import optrace
 
@@ -138,3 +140,34 @@ def test_a_child_that_is_killed_leaves_the_others_readable(tmp_path: Path) -> No
             "process-2": True,
         }
         assert all(kinds(trace) == [ZBS] * 5 for trace in first.processes.values())
+
+
+def _turn(seed: int) -> None:
+    torch.manual_seed(seed)
+    model = torch.nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    optimizer.zero_grad()
+    model(torch.ones(1, 2)).square().sum().backward()
+    optimizer.step()
+
+
+def test_children_of_one_recording_after_the_other(tmp_path: Path) -> None:
+    """Each belongs to the recording that was under way when it was started; a recording made again begins anew."""
+
+    def train() -> None:
+        _turn(0)
+        child = multiprocessing.get_context("fork").Process(target=_turn, args=(1,))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 0
+
+    torch.set_num_threads(1)
+    again = optrace.record(tmp_path / "again.optrace", overwrite=True)
+    for recording in (optrace.record(tmp_path / "once.optrace"), again, again):
+        with recording:
+            train()
+        with optrace.load(recording.path) as first:
+            assert list(first.processes) == ["main", "process-1"]
+            assert all(kinds(trace) == [ZBS] for trace in first.processes.values())
+    with pytest.raises(optrace.OptraceError, match="exists"):
+        optrace.record(tmp_path / "once.optrace").start()
