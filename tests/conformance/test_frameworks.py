@@ -62,7 +62,7 @@ def trainer(broken: bool) -> Any:
     optimizer = torch.optim.AdamW((other if broken else model).parameters(), lr=1e-2)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 0.5, 1.0, 3)
     options = transformers.TrainingArguments(
-        tempfile.mkdtemp(),
+        tempfile.gettempdir(),  # where nothing is written
         per_device_train_batch_size=2,
         gradient_accumulation_steps=2,
         max_steps=4,
