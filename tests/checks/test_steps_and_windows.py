@@ -189,3 +189,17 @@ def test_a_last_short_window_is_silent(correct: Recorded) -> None:
                 if (turn + 1) % 4 == 0 or turn + 1 == len(given):
                     optimizer.step()
                     optimizer.zero_grad()
+
+
+def test_one_empty_step_after_others_is_a_hint(correct: Recorded) -> None:
+    # As lightning's weight averaging does: an epoch more, for the batch norms alone.
+    model = mlp()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    with correct() as run:
+        for index, (inputs, targets) in enumerate(batches(8)):
+            optimizer.zero_grad()
+            loss = F.mse_loss(model(inputs), targets)
+            if index < 7:
+                loss.backward()
+            optimizer.step()
+    assert run.codes == ["OT104"]

@@ -43,6 +43,7 @@ for x, y in batches:
         super().start(run)
         self._empty: dict[int, dict[int, Seen]] = {}  # optimizer → chain of the step → what was seen
         self._full: dict[int, dict[int, int]] = {}  # optimizer → chain of the step → steps with something
+        self._began: dict[tuple[int, int], int] = {}  # optimizer and chain → the first of these
         self._unseen: set[int] = set()  # optimizers that moved parameters by gradients nobody could read
 
     def piece(self, piece: Piece) -> None:
@@ -56,6 +57,7 @@ for x, y in batches:
                     if not into_empty:
                         full = self._full.setdefault(optimizer, {})
                         full[stack] = full.get(stack, 0) + len(here)
+                        self._began.setdefault((optimizer, stack), int(here[0]))
                         continue
                     self._empty.setdefault(optimizer, {}).setdefault(stack, Seen()).add(here)
                     if self._moved(int(here[0]), optimizer):
@@ -83,6 +85,8 @@ for x, y in batches:
         steps = seen.count + full.get(stack, 0)
         if seen.count == 1:
             if steps == 1 and full:  # one dry step before the loop, as some do for the scheduler's sake
+                return "hint"
+            if self._began.get((optimizer, stack), seen.first) < seen.first:  # one in the midst of others, which moved nothing
                 return "hint"
             return "warning" if steps > 1 else "error"
         return "error" if seen.count >= 0.5 * steps else "hint"
