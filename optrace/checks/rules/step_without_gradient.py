@@ -86,7 +86,7 @@ for x, y in batches:
         if seen.count == 1:
             if steps == 1 and full:  # one dry step before the loop, as some do for the scheduler's sake
                 return "hint"
-            if self._began.get((optimizer, stack), seen.first) < seen.first:  # one in the midst of others, which moved nothing
+            if self._began.get((optimizer, stack), seen.first) < seen.first:  # one among others
                 return "hint"
             return "warning" if steps > 1 else "error"
         return "error" if seen.count >= 0.5 * steps else "hint"
