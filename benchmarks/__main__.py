@@ -12,6 +12,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -85,6 +86,7 @@ def main() -> None:
     optimizers = chosen.optimizer or ["sgd", "adam"]
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     began = time.perf_counter()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # leave nothing behind then either
     with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="optrace-benchmarks-") as made:
         folder = Path(made)
         machine(folder)

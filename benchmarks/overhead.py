@@ -22,7 +22,9 @@ from benchmarks.recorders import RECORDERS, After, Recorder, nothing
 from benchmarks.workloads import WORKLOADS, Workload
 
 ROUNDS = 7
+PATIENCE = 20.0  # seconds; a recorder that has taken longer gets no second and third round
 FEW_ROUNDS = {"wandb": 3}  # starting it takes seconds
+WARM = 3  # the first turns also store names, texts and first values; past the budget the second is a keyframe
 ROOM = 2 << 30  # bytes of disk and memory that are left alone
 
 
@@ -53,12 +55,13 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
     one = min(_turns(workload, None, 1) for _ in range(3))
     count = max(1, round(seconds / one))
     _turns(workload, None, count)
-    patience = dict.fromkeys(names, 12 * max(seconds, one))  # a recorder that took longer has had its rounds
+    spent = dict.fromkeys(names, 0.0)
     for number in range(ROUNDS):
         bare = _round(nothing, workload, count, seconds, folder)
         row.bare.append(bare)
         for recorder in names:
-            if recorder in row.missing or patience[recorder] <= 0 or number >= FEW_ROUNDS.get(recorder, ROUNDS):
+            patience = max(PATIENCE, 12 * one) if number < 3 else 12 * max(seconds, one)
+            if recorder in row.missing or spent[recorder] > patience or number >= FEW_ROUNDS.get(recorder, ROUNDS):
                 continue
             lack = _lack(recorder, workload, count, folder)
             if lack is not None:
@@ -70,7 +73,7 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
                 row.ratios.setdefault(recorder, []).append(took / bare)
             except Exception as error:  # theirs or ours: the other figures are still wanted
                 row.missing[recorder] = _line(error)
-            patience[recorder] -= time.perf_counter() - start
+            spent[recorder] += time.perf_counter() - start
     return row
 
 
@@ -78,7 +81,7 @@ def _round(recorder: Recorder, workload: Workload, count: int, seconds: float, f
     """Seconds a turn. A recorder that is slower than the loop gets fewer turns."""
     gc.collect()
     with recorder(workload, folder) as after:
-        warm = max(1, count // 20)
+        warm = max(WARM, count // 20)
         one = _turns(workload, after, warm) / warm
         if after is not None:  # it comes after the step, and may be a hundred times as slow
             count = max(1, min(count, round(2 * seconds / one)))
@@ -104,7 +107,7 @@ def _turns(workload: Workload, after: After | None, count: int) -> float:
 
 def _lack(recorder: str, workload: Workload, count: int, folder: Path) -> str | None:
     """Why there is not room enough for a round, if there is not."""
-    writes = {"optrace exact": workload.moving * (count + max(1, count // 20) + 1), "torch.save": workload.moving}
+    writes = {"optrace exact": workload.moving * (count + max(WARM, count // 20) + 1), "torch.save": workload.moving}
     free = shutil.disk_usage(folder).free
     if writes.get(recorder, 0) > free - ROOM:
         return f"would write {writes[recorder] / 1e9:.0f} GB, {free / 1e9:.0f} GB are free"
