@@ -12,6 +12,7 @@ import argparse
 import importlib.metadata
 import os
 import platform
+import shlex
 import signal
 import sys
 import tempfile
@@ -58,7 +59,7 @@ def machine(folder: Path) -> None:
             versions.append(f"{package} {importlib.metadata.version(package)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"no {package}")
-    write(f"`{' '.join(['python -m benchmarks', *sys.argv[1:]])}`")
+    write(f"`{shlex.join(['python', '-m', 'benchmarks', *sys.argv[1:]])}`")
     write("")
     write(f"{time.strftime('%d %B %Y')}; {_processor()}, {os.cpu_count()} processors, {torch.get_num_threads()} torch")
     write(f"threads, load {os.getloadavg()[0]:.1f}; {platform.system()} {platform.release()}, Python")
@@ -103,7 +104,7 @@ def main() -> None:
             write("\n## Reading\n\n| what | |\n| --- | --: |")
             write(f"| `import optrace` | {reading.import_time()} |")
             for kind, turns in reading.TRACES.items():
-                for label, value in reading.measure(kind, turns // 20 if chosen.quick else turns, folder):
+                for label, value in reading.measure(kind, max(5, turns // 20) if chosen.quick else turns, folder):
                     write(f"| {kind}: {label} | {value} |")
     write(f"\nMeasured in {time.perf_counter() - began:.0f} s.")
 
