@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from importlib import import_module
 
@@ -29,5 +30,6 @@ class View(Command):
             trace.close()
             shown = f"optrace show {arguments.trace}"
             raise OptraceError(f"optrace view needs a terminal; without one there is: {printable(shown)}")
+        gc.disable()  # until the screen is there: nothing of what is imported is garbage
         import_module("optrace.tui.app").show(trace)
         return ExitCode.SUCCESS

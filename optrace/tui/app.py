@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +71,6 @@ def show(trace: Trace, **settings: Any) -> None:
     try:
         if not len(trace.events):
             raise TraceError(f"{trace.path} has no events: nothing that optrace records took place")
-        sys.setswitchinterval(0.001)  # workers give way to keys sooner
         app = ViewApp(trace, **settings)
         try:
             app.run()

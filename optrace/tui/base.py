@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import locale
 import os
 import sys
@@ -48,6 +49,16 @@ class BaseApp(App[None]):
         light = _light_background() if light is None else light
         self.theme = "optrace-light" if light else "optrace-dark"
         self.set_class(self.ascii_only, "-poor")
+
+    def run(self, *arguments: Any, **settings: Any) -> None:
+        """Show it until the user leaves, with no long pause between a key and what it does."""
+        sys.setswitchinterval(0.001)  # workers give way to keys sooner
+        gc.freeze()  # looking for garbage among all that was imported takes 50 ms each time
+        gc.enable()
+        try:
+            super().run(*arguments, **settings)
+        finally:
+            gc.unfreeze()
 
     def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
         """Have the screen's thread do something, without waiting for it, unless what it is a method of has gone."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from optrace.tui.core.spans import Line, Span, left, right
 Array = np.ndarray[Any, Any]
 AXIS = 9
 """Columns that the labels of the vertical axis take, the axis itself included."""
+STRETCHES = 2048
+"""Parts of a long curve of which the extremes are drawn: several to each column of dots."""
 _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], np.uint8)
 
 
@@ -28,6 +30,28 @@ class Series:
     role: str
     dashed: bool = False
     """Drawn with gaps, so that two curves are told apart without colour."""
+
+    @cached_property
+    def outline(self) -> tuple[Array, Array]:
+        """Numbers and values of the finite points that are drawn: all, or the edges and extremes of each stretch.
+
+        What is least above 0 is among them, for a log axis. Of a long curve it takes a while: a worker calls `prepared`.
+        """
+        places = np.flatnonzero(np.isfinite(self.values))
+        size = -(-len(places) // STRETCHES)
+        if size > 5:
+            blocks = np.pad(places, (0, -len(places) % size), "edge").reshape(-1, size)
+            values = self.values[blocks]
+            above = np.where(values > 0, values, np.inf)
+            found = [values.argmin(axis=1), values.argmax(axis=1), above.argmin(axis=1)]
+            extremes = [np.take_along_axis(blocks, place[:, None], axis=1)[:, 0] for place in found]
+            places = np.unique(np.concatenate([blocks[:, 0], blocks[:, -1], *extremes]))
+        return self.numbers[places], self.values[places]
+
+    def prepared(self) -> Series:
+        """Itself, with the outline worked out."""
+        _ = self.outline
+        return self
 
 
 @dataclass(frozen=True)
@@ -107,7 +131,7 @@ def _picture(
 def _limits(chart: Chart) -> tuple[float | None, float | None, int]:
     low, high, dropped = math.inf, -math.inf, 0
     for series in chart.series:
-        usable = series.values[np.isfinite(series.values)]
+        usable = series.outline[1]
         if chart.log:
             dropped += int(np.count_nonzero(usable <= 0))
             usable = usable[usable > 0]
@@ -169,10 +193,11 @@ def _plot(series: Series, chart: Chart, scale: _Scale, cells: Array, owner: Arra
     """Draw the span from least to greatest of every dot column, joined to the column before."""
     rows, columns = cells.shape
     width, height = columns * 2, rows * 4
-    inside = (series.numbers >= chart.first) & (series.numbers <= chart.last) & np.isfinite(series.values)
+    numbers, values = series.outline
+    inside = (numbers >= chart.first) & (numbers <= chart.last)
     if chart.log:
-        inside &= series.values > 0
-    numbers, values = series.numbers[inside], series.values[inside]
+        inside &= values > 0
+    numbers, values = numbers[inside], values[inside]
     if not len(numbers):
         return
     places = (numbers - chart.first) * (width - 1) // max(1, chart.last - chart.first)

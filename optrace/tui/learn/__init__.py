@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ def run(place: Path, language: str, **settings: Any) -> None:
     if folders(place) == [place] and place.resolve().parent == built_in().resolve():
         place, first = place.parent, place.name  # the others are a key away
     known = sorted({known for folder in folders(place) for known in languages(folder)})
-    sys.setswitchinterval(0.001)  # workers give way to keys sooner
     with tempfile.TemporaryDirectory(prefix="optrace-", ignore_cleanup_errors=True) as folder:
         app = LearnApp(place, known, language, Path(folder), first, **settings)
         try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.markup import escape
 from rich.segment import Segment
+from rich.style import Style
 from textual.app import App
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -38,6 +39,7 @@ class Lines(ScrollView, can_focus=False):
         super().__init__(**settings)
         self._strips: OrderedDict[int, tuple[Line, Strip]] = OrderedDict()
         self._drawn_width = 0
+        self._base = Style()
 
     def entitle(self, title: str, below: str = "") -> None:
         """Words in the frame, above and below."""
@@ -106,11 +108,15 @@ class Lines(ScrollView, can_focus=False):
                 self._strips.popitem(last=False)
         return found
 
+    def render_lines(self, crop: Region) -> list[Strip]:
+        self._base = self.rich_style  # worked out from all ancestors: once for all lines
+        return super().render_lines(crop)
+
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
         if width != self._drawn_width:
             self.show()
-        return self._strip(self.scroll_offset.y + y, width)[1].apply_style(self.rich_style)
+        return self._strip(self.scroll_offset.y + y, width)[1].apply_style(self._base)
 
     def on_resize(self) -> None:
         self._strips.clear()

@@ -72,12 +72,13 @@ def collect(machine: Machine, want: Wanted, report: Report | None = None) -> tup
 
 
 def _joined(name: str, pieces: list[tuple[Array, Array]], role: str) -> Series:
-    return Series(name, np.concatenate([n for n, _ in pieces]), np.concatenate([v for _, v in pieces]), role)
+    numbers, values = np.concatenate([n for n, _ in pieces]), np.concatenate([v for _, v in pieces])
+    return Series(name, numbers, values, role).prepared()
 
 
 def _loss(machine: Machine) -> Series:
     numbers = np.flatnonzero(machine.trace.column("flags") & Flag.LOSS)
-    return Series("loss", numbers, machine.trace.column("loss")[numbers], "series0")
+    return Series("loss", numbers, machine.trace.column("loss")[numbers], "series0").prepared()
 
 
 def _element(machine: Machine, parameter: Parameter, want: Wanted, report: Report | None) -> tuple[Series, ...] | None:
@@ -108,10 +109,10 @@ def _one_by_one(
     for place, number in enumerate(numbers.tolist()):
         values[place] = read(int(number))
         if report is not None and place % 1000 == 999:
-            so_far = Series(label, numbers[: place + 1], values[: place + 1].copy(), "series0")
+            so_far = Series(label, numbers[: place + 1], values[: place + 1].copy(), "series0").prepared()
             if not report((so_far,), place / len(numbers)):
                 return None
-    return (Series(label, numbers, values, "series0"),)
+    return (Series(label, numbers, values, "series0").prepared(),)
 
 
 def chart(series: tuple[Series, ...], count: int, seq: int, log: bool) -> Chart:
