@@ -44,6 +44,7 @@ class BaseApp(App[None]):
         # Without colour, Textual's greys would still be colours.
         super().__init__(ansi_color="NO_COLOR" in os.environ)
         self.ascii_only = _poor() if ascii_only is None else ascii_only
+        self._alone = False
         self.register_theme(DARK)
         self.register_theme(LIGHT)
         light = _light_background() if light is None else light
@@ -53,12 +54,17 @@ class BaseApp(App[None]):
     def run(self, *arguments: Any, **settings: Any) -> None:
         """Show it until the user leaves, with no long pause between a key and what it does."""
         sys.setswitchinterval(0.001)  # workers give way to keys sooner
+        self._alone = True
         gc.freeze()  # looking for garbage among all that was imported takes 50 ms each time
-        gc.enable()
         try:
             super().run(*arguments, **settings)
         finally:
             gc.unfreeze()
+
+    def on_ready(self) -> None:
+        if self._alone:  # in a process of its own, not among somebody's tests
+            gc.freeze()
+            gc.enable()
 
     def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
         """Have the screen's thread do something, without waiting for it, unless what it is a method of has gone."""

@@ -35,7 +35,7 @@ class Series:
     def outline(self) -> tuple[Array, Array]:
         """Numbers and values of the finite points that are drawn: all, or the edges and extremes of each stretch.
 
-        What is least above 0 is among them, for a log axis. Of a long curve it takes a while: a worker calls `prepared`.
+        What is least above 0 is among them, for a log axis. A long curve takes a while: workers call `prepared`.
         """
         places = np.flatnonzero(np.isfinite(self.values))
         size = -(-len(places) // STRETCHES)

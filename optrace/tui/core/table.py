@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from optrace.trace.format import Op
 from optrace.trace.model import Parameter
+from optrace.tui.core.abbreviate import abbreviated, shared
 from optrace.tui.core.blocks import spread
 from optrace.tui.core.effects import Effects, Summary
 from optrace.tui.core.numerals import shape, short, times
 from optrace.tui.core.parts import FRESH, STALE, USED, Gradient, Part, Parts
 from optrace.tui.core.readings import Pending, Readings, Stats
-from optrace.tui.core.spans import Line, Span, cut_middle, left, right
+from optrace.tui.core.spans import Line, Span, left, right
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -78,6 +79,13 @@ class Table:
         self._readings = readings
         self._effects = effects
         self._parts = parts
+        self._shared = (0, 0)
+        """Of how many parameters, and how many characters their names share."""
+
+    def _common(self) -> int:
+        if self._shared[0] != len(self._trace.parameters):
+            self._shared = (len(self._trace.parameters), shared(self._trace.parameters))
+        return self._shared[1]
 
     def head(self, layout: list[Column], sort: str) -> Line:
         """Titles; the one sorted by has an arrow."""
@@ -111,7 +119,7 @@ class Table:
     def _cell(self, parameter: Parameter, seq: int, column: Column, summary: Summary, gradient: Gradient) -> Line:
         if column.key == "name":
             role = "" if parameter.requires_grad else "dim"
-            return [Span(left(cut_middle(parameter.name, column.width - 1), column.width), role)]
+            return [Span(left(abbreviated(parameter.name, column.width - 1, self._common()), column.width), role)]
         if column.key == "shape":
             return [Span(right(shape(parameter.shape), column.width), "dim")]
         if column.key == "norm":
