@@ -41,7 +41,7 @@ SORT_NAMES = {
 
 def columns(room: int, states: list[str], longest: int) -> list[Column]:
     """The columns that fit into `room`, the most telling first."""
-    name = max(8, min(longest + 1, 28 if room >= 70 else 14, room // 4))
+    name = max(8, min(longest + 1, 28, max(20, room // 4)) if room >= 70 else min(longest + 1, 14, room // 4))
     found = [Column("name", "name", name, False)]
     left_over = room - name - 2
     wanted = [
