@@ -60,7 +60,11 @@ def _run(trace: Trace) -> list[Finding]:
     for piece in run.pieces():
         for rule in at_work:
             rule.piece(piece)
-    return [finding for rule in at_work for finding in rule.finish()]
+    found: list[Finding] = []
+    for rule in at_work:
+        run.from_sample = False
+        found += rule.finish()
+    return found
 
 
 def _rank(finding: Finding) -> tuple[bool, int, int, str]:

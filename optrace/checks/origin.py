@@ -144,7 +144,7 @@ class Search:
             low, high = 0, len(writes) - 1
             while low < high:
                 middle = (low + high) // 2
-                values = elements(trace, parameter, "param", int(writes[middle]))
+                values = elements(self._run, parameter, "param", int(writes[middle]))
                 if values is None or all_finite(values):
                     low = middle + 1
                 else:

@@ -62,8 +62,11 @@ def split_gradients(run: Run, parameters: Iterable[int], step: int, old_at: int,
         if whole is None:
             continue
         old = kept(run.trace, parameter, old_at, late=True)
-        old = np.zeros_like(whole) if old is None or old.shape != whole.shape else old
+        if old is not None and old.shape != whole.shape:
+            continue  # one is a sample, the other whole
+        old = np.zeros_like(whole) if old is None else old
         looked = True
+        run.from_sample = run.from_sample or whole.size != parameter.numel
         triple = (whole, old, whole - old)
         with np.errstate(over="ignore", invalid="ignore"):
             mine = np.array([float(np.sum(np.abs(value) ** 2)) for value in triple])

@@ -52,6 +52,8 @@ class Run:
         """The accounts; after the last piece `flows.carry` says how they ended."""
         self.calls = Calls()
         """Which lines called what, up to the current piece."""
+        self.from_sample = False
+        """Whether numbers were read since the last finding from a sample of a value that was not kept whole."""
 
     def pieces(self) -> Iterator[Piece]:
         """The whole run, once."""
@@ -159,6 +161,11 @@ class Run:
         if site is None and event is not None:
             site = event.site
         first = event.seq if event is not None else 0
+        evidence = dict(evidence or {})
+        if self.from_sample:
+            self.from_sample = False
+            message += " These numbers are of a sample of the elements: the values were not kept whole."
+            evidence["sampled"] = True
         return Finding(
             code=rule.code,
             name=rule.name,
@@ -171,7 +178,7 @@ class Run:
             position=str(event.position) if event is not None else None,
             count=int(count),
             parameters=self.names(parameters),
-            evidence={key: _plain(value) for key, value in (evidence or {}).items()},
+            evidence={key: _plain(value) for key, value in evidence.items()},
             optimizers=tuple(sorted({int(o) for o in optimizers})),
             span=(first, int(last) if last is not None else first),
             processes=tuple(processes),

@@ -12,14 +12,16 @@ from optrace.trace.format import STATISTICS, Op, Storage
 from optrace.trace.model import Change
 
 if TYPE_CHECKING:
+    from optrace.checks.run import Run
     from optrace.trace.reader import Trace
 
 Array = np.ndarray[Any, Any]
 _HEAD = len(STATISTICS) * 8
 
 
-def elements(trace: Trace, parameter: int, kind: str, at: int, before: bool = False) -> Array | None:
+def elements(run: Run, parameter: int, kind: str, at: int, before: bool = False) -> Array | None:
     """The elements, flat, after an event (or as its call found them); None where there is nothing to read."""
+    trace = run.trace
     entry = trace.parameters.by_id(parameter)
     try:
         value = trace.before(entry, kind, at) if before else trace.value(entry, kind, at)
@@ -28,7 +30,10 @@ def elements(trace: Trace, parameter: int, kind: str, at: int, before: bool = Fa
             sample = trace.sample(entry, kind, at - 1 if before and at else at)
         except LookupFailed:
             return None
-        return None if sample is None else sample.values
+        if sample is None or not len(sample.values):
+            return None
+        run.from_sample = True
+        return sample.values
     return None if value is None else value.reshape(-1)
 
 

@@ -87,8 +87,8 @@ for x, y in loader:
         trace, step = self.run.trace, self._steps[seq]
         looked = False
         for parameter in sorted(effects(self.run).moves(int(trace.records["effect"][seq])) & self._owned):
-            now = elements(trace, parameter, "param", seq)
-            then = elements(trace, parameter, "param", step, before=True)
+            now = elements(self.run, parameter, "param", seq)
+            then = elements(self.run, parameter, "param", step, before=True)
             if now is None or then is None:
                 continue
             # A weight that is clipped to its bound each time is back where it was, and all its elements at the bound.

@@ -108,7 +108,7 @@ for x, y in loader:
     def _squares(self, parameters: frozenset[int], seq: int) -> float:
         total = 0.0
         for number in parameters:
-            gradient = elements(self.run.trace, number, "grad", seq, before=True)
+            gradient = elements(self.run, number, "grad", seq, before=True)
             if gradient is not None:
                 total += length(gradient) ** 2
         return total

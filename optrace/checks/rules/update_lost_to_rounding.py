@@ -92,9 +92,9 @@ with torch.autocast("cpu", dtype=torch.bfloat16):
         mine = next((g for g in trace.groups(seq) if parameter in g.parameters), None)
         if mine is None or mine.hyper.get("lr") == 0:
             return None
-        before = elements(trace, parameter, "param", seq, before=True)
-        after = elements(trace, parameter, "param", seq)
-        gradient = elements(trace, parameter, "grad", seq, before=True)
+        before = elements(self.run, parameter, "param", seq, before=True)
+        after = elements(self.run, parameter, "param", seq)
+        gradient = elements(self.run, parameter, "grad", seq, before=True)
         if before is None or after is None or gradient is None or not before.shape == after.shape == gradient.shape:
             return None
         pushed = gradient != 0

@@ -84,8 +84,8 @@ optimizer = Adam(model.parameters(), lr=1e-3)
             return None
         moved = weights = 0.0
         for parameter in chosen(self._weights(seq)):
-            before = elements(self.run.trace, parameter, "param", seq, before=True)
-            after = elements(self.run.trace, parameter, "param", seq)
+            before = elements(self.run, parameter, "param", seq, before=True)
+            after = elements(self.run, parameter, "param", seq)
             if before is None or after is None or before.shape != after.shape:
                 continue
             size = length(before)

@@ -88,5 +88,5 @@ for x, y in loader:
 
     def _waits(self, parameter: int, step: int) -> bool:
         """Whether there is a gradient for the step to apply."""
-        gradient = elements(self.run.trace, parameter, "grad", step, before=True)
+        gradient = elements(self.run, parameter, "grad", step, before=True)
         return gradient is not None and bool(gradient.any())
