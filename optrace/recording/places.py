@@ -54,7 +54,7 @@ def place_of_rank() -> Place | None:
         rank, size = _number("RANK", -1), _number("WORLD_SIZE", 0)
     if size < 2 or not 0 <= rank < size:
         return None
-    launch = [os.environ.get(name, "") for name in _LAUNCH]
+    launch = [str(size), *(os.environ.get(name, "") for name in _LAUNCH)]
     if _number("LOCAL_WORLD_SIZE", size) == size:  # all on this machine: what started them is one process
         launch += [socket.gethostname(), str(os.getppid())]
     return Place(f"rank-{rank}", " ".join(launch), size, _number("TORCHELASTIC_RESTART_COUNT", 0))
