@@ -22,9 +22,9 @@ from benchmarks.recorders import RECORDERS, After, Recorder, nothing
 from benchmarks.workloads import WORKLOADS, Workload
 
 ROUNDS = 7
-PATIENCE = 20.0  # seconds; a recorder that has taken longer gets no second and third round
+PATIENCE = 10.0  # seconds; a recorder that has taken longer gets no further round, or turn
 FEW_ROUNDS = {"wandb": 3}  # starting it takes seconds
-WARM = 3  # the first turns also store names, texts and first values; past the budget the second is a keyframe
+WARM = 2  # the first turns also store names, texts and first values; past the budget the second is a keyframe
 ROOM = 2 << 30  # bytes of disk and memory that are left alone
 
 
@@ -60,7 +60,7 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
         bare = _round(nothing, workload, count, seconds, folder)
         row.bare.append(bare)
         for recorder in names:
-            patience = max(PATIENCE, 12 * one) if number < 3 else 12 * max(seconds, one)
+            patience = PATIENCE if number < 3 else 12 * max(seconds, one)
             if recorder in row.missing or spent[recorder] > patience or number >= FEW_ROUNDS.get(recorder, ROUNDS):
                 continue
             lack = _lack(recorder, workload, count, folder)
@@ -81,8 +81,10 @@ def _round(recorder: Recorder, workload: Workload, count: int, seconds: float, f
     """Seconds a turn. A recorder that is slower than the loop gets fewer turns."""
     gc.collect()
     with recorder(workload, folder) as after:
-        warm = max(WARM, count // 20)
+        warm = max(1 if recorder is nothing or after is not None else WARM, count // 20)
         one = _turns(workload, after, warm) / warm
+        if one > PATIENCE:
+            return one
         if after is not None:  # it comes after the step, and may be a hundred times as slow
             count = max(1, min(count, round(2 * seconds / one)))
         return _turns(workload, after, count) / count

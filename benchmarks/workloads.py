@@ -92,8 +92,8 @@ def gpt_10m(optimizer: str, device: str) -> Workload:
 
 
 def gpt_124m(optimizer: str, device: str) -> Workload:
-    """The shape of GPT-2: 124 million parameters, 1 sequence of 256 tokens."""
-    return _language(GPT(vocabulary=50257, context=1024, width=768, layers=12, heads=12), (1, 256), optimizer, device)
+    """The shape of GPT-2: 124 million parameters, 1 sequence of 128 tokens."""
+    return _language(GPT(vocabulary=50257, context=1024, width=768, layers=12, heads=12), (1, 128), optimizer, device)
 
 
 def _language(model: GPT, shape: tuple[int, int], optimizer: str, device: str) -> Workload:
