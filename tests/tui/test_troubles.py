@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 import torch
 
 import optrace
+from optrace.errors import DamagedError
 from optrace.tui import app as app_module
+from optrace.tui.core.readings import Readings
 from optrace.tui.core.spans import plain
 from tests.tui.conftest import Opened
 from tests.tui.drawing import press, screen_text, settle
@@ -178,3 +181,57 @@ async def test_no_share_is_told_of_sampled_gradients(tmp_path: Path, opened: Ope
         assert "%" not in words
         assert "Only a sample of weight was kept here" in words
         assert "≈" in await press(app, pilot, "right")
+
+
+async def test_numbers_before_are_marked_as_sampled_too(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "before.optrace"
+    torch.manual_seed(0)
+    model = torch.nn.Linear(784, 128)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with optrace.record(path, model=model, capture="sampled"):
+        for _ in range(20):
+            for _ in range(2):
+                model(torch.randn(4, 784)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    async with opened(path, size=(180, 50)) as (app, pilot):
+        text = await press(app, pilot, "end", "left", "left")  # the second backward of a window
+        assert app.session.event.kind == "backward"
+        assert re.search(r"norm ≈\S+ → ≈\S+   min", text)
+        assert re.search(r"gradient norm ≈\S+ → ≈", text.replace("│", ""))
+
+
+async def test_values_that_were_not_chosen_are_told(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "some.optrace"
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with optrace.record(path, model=model, params=["1.*"]):
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.ones(3)).sum().backward()
+            optimizer.step()
+    async with opened(path) as (app, pilot):
+        text = await press(app, pilot, "end", "left")
+        assert app.session.selected is not None
+        assert app.session.selected.name == "0.weight"
+        assert "The new values of 0.weight were not kept" in " ".join(text.replace("│", " ").split())
+        assert "norm none → not kept" in text
+
+
+async def test_a_pane_that_cannot_be_drawn_is_not_tried_without_end(
+    network: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = 0
+
+    def unreadable(*where: object) -> None:
+        nonlocal tried
+        tried += 1
+        raise DamagedError("a file is damaged")
+
+    monkeypatch.setattr(Readings, "stats", unreadable)
+    async with opened(network) as (app, pilot):
+        before = tried
+        await pilot.pause(0.5)
+        assert before
+        assert tried == before
+        assert "a file is damaged" in screen_text(app)

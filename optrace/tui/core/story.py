@@ -167,8 +167,8 @@ class Story:
             before, after = (self._norm(parameter, "grad", place) for place in (seq - 1, seq))
             if after is None:
                 return []
-            grown = [Span(f"{short(before, 4)} → ")] if before is not None and len(gradient.parts) > 1 else []
-            about = "≈" if self._readings.sampled(parameter, "grad", seq) else ""
+            once, about = ("≈" * self._readings.sampled(parameter, "grad", place) for place in (seq - 1, seq))
+            grown = [Span(f"{once}{short(before, 4)} → ")] if before is not None and len(gradient.parts) > 1 else []
             text = about + short(after, 4)
             return [Span(f"{parameter.name}: gradient norm ", "dim"), *grown, Span(text, "bold changed")]
         line: Line = [Span(f"{parameter.name}: " if single else f"{parameter.name}: norm ", "dim")]

@@ -123,7 +123,8 @@ class Lines(ScrollView, can_focus=False):
         self.show()
 
     def _fail(self, error: Exception) -> None:
-        width = max(1, self._drawn_width or self.size.width)
+        # Drawn at this width, even so: else each line of it would be tried anew, and that without end.
+        self._drawn_width = width = max(1, self.scrollable_content_region.width)
         self._strips.clear()
         for y, line in enumerate(wrap([Span(str(error), "bad")], width)):
             self._strips[y] = (line, paint(self.app, fit(line, width)))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optrace.errors import LookupFailed
+from optrace.trace.format import Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.blocks import bar
 from optrace.tui.core.machine import Machine
@@ -62,10 +63,10 @@ def _norms(machine: Machine, parameter: Parameter, seq: int) -> Line:
     wrote = (parameter.id, "grad") in machine.effects.of(seq).changes
     line: Line = [Span("norm ", "dim")]
     if wrote:
-        before = machine.readings.stats(parameter, "grad", seq - 1) if seq else None
-        line += [Span(_norm(before)), Span(" → ", "changed"), Span(_norm(now), "changed bold")]
+        line += [Span(_norm(machine, parameter, seq - 1)), Span(" → ", "changed")]
+        line.append(Span(_norm(machine, parameter, seq), "changed bold"))
     else:
-        line.append(Span(_norm(now), "bold"))
+        line.append(Span(_norm(machine, parameter, seq), "bold"))
     if isinstance(now, Stats):
         line.append(Span(f"   min {short(now.min)}  mean {short(now.mean)}  max {short(now.max)}", "dim"))
         if now.nonfinite:
@@ -73,8 +74,14 @@ def _norms(machine: Machine, parameter: Parameter, seq: int) -> Line:
     return line
 
 
-def _norm(stats: Any) -> str:
-    return short(stats.norm) if isinstance(stats, Stats) else "none" if stats is None else "…"
+def _norm(machine: Machine, parameter: Parameter, seq: int) -> str:
+    stats = machine.readings.stats(parameter, "grad", seq)
+    if isinstance(stats, Stats):
+        return ("≈" if machine.readings.sampled(parameter, "grad", seq) else "") + short(stats.norm)
+    if stats is not None:
+        return "…"
+    last = machine.readings.last(parameter, "grad", seq)
+    return "none" if last is None or last[1].op in (Op.CLEAR, Op.GONE) else "not kept"
 
 
 def _owner(machine: Machine, parameter: Parameter) -> list[Line]:
