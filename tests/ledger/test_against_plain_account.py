@@ -43,7 +43,7 @@ KINDS = st.lists(st.sampled_from(["sgd", "momentum", "adam"]), min_size=2, max_s
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     owners=OWNERS,
     kinds=KINDS,

@@ -76,8 +76,8 @@ TRAIN = """
     ("call", "names"),
     [
         ("by('fork')", ["process-1", "process-2"]),
-        ("(by('spawn', 1), train(7))", ["main", "process-1"]),
-        ("forks()", ["main", "process-1"]),
+        pytest.param("(by('spawn', 1), train(7))", ["main", "process-1"], marks=pytest.mark.slow),
+        pytest.param("forks()", ["main", "process-1"], marks=pytest.mark.slow),
         ("loads()", ["main"]),
         pytest.param("by('forkserver')", ["process-1", "process-2"], marks=pytest.mark.slow),
         pytest.param("(by('fork'), by('spawn', 1))", ["process-1", "process-2", "process-3"], marks=pytest.mark.slow),

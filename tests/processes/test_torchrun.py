@@ -144,6 +144,7 @@ def test_a_rank_that_dies_leaves_the_others_readable(tmp_path: Path) -> None:
         assert not [f for f in optrace.check(first) if f.code in ("OT701", "OT702")]
 
 
+@pytest.mark.slow
 def test_fsdp2(tmp_path: Path) -> None:
     """Shards are recorded as such, under the names of the whole model, and never compared as replicas."""
     script(tmp_path, FSDP)

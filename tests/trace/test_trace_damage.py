@@ -394,7 +394,7 @@ def test_what_does_not_exist_is_named_with_the_nearest(sample_trace: Path) -> No
             with pytest.raises(LookupFailed, match="not a position"):
                 trace.event(position)
         with pytest.raises(IndexError):
-            trace.events[40]
+            trace.events[43]
         with pytest.raises(IndexError):
             trace.iterations[99]
         with pytest.raises(KeyError):
@@ -404,7 +404,7 @@ def test_what_does_not_exist_is_named_with_the_nearest(sample_trace: Path) -> No
 def test_sequences_behave_like_sequences(sample_trace: Path) -> None:
     with optrace.load(sample_trace) as trace:
         events = list(trace.events)
-        assert [event.seq for event in events] == list(range(40))
+        assert [event.seq for event in events] == list(range(43))  # four turns of ten, a gap after each of three
         assert trace.events[-1] == events[-1]
         assert trace.events[np.int64(3)] == events[3]
         assert list(trace.events[5:9]) == events[5:9]
