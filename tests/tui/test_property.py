@@ -12,8 +12,13 @@ from tests.tui.drawing import press, screen_text
 PAIRS = [("right", "left"), ("right_square_bracket", "left_square_bracket"), ("down", "up"), ("full_stop", "comma")]
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 36), (180, 50)])
-@pytest.mark.parametrize("tab", ["1", "2", "3", "4", "5"])
+QUICK = {("1", (80, 24)), ("2", (120, 36)), ("3", (180, 50)), ("4", (80, 24)), ("5", (120, 36))}
+EVERY = [(tab, size) for tab in "12345" for size in ((80, 24), (120, 36), (180, 50))]
+
+
+@pytest.mark.parametrize(
+    ("tab", "size"), [pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow) for case in EVERY]
+)
 async def test_there_and_back(network: Path, opened: Opened, size: tuple[int, int], tab: str) -> None:
     async with opened(network, size=size) as (app, pilot):
         await press(app, pilot, tab, *["right"] * 5)

@@ -19,22 +19,23 @@ SCENES = {
     "repaired": (*CHOICE, "2", "enter"),
     "comparison": (*CHOICE, "2", "enter", "enter"),
 }
+EACH = [pytest.param(size, marks=pytest.mark.slow) if size == "wide" else size for size in SIZES]
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", EACH)
 async def test_the_list(started: Started, size: str) -> None:
     async with started(size=SIZES[size]) as (app, _):
         compare(f"learn-list-{size}", screen_text(app))
 
 
 @pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", EACH)
 async def test_a_lesson(led: Led, size: str, scene: str) -> None:
     async with led(size=SIZES[size]) as (app, pilot):
         compare(f"learn-{scene}-{size}", await press(app, pilot, *SCENES[scene]))
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", EACH)
 async def test_a_question_in_chinese(led: Led, size: str) -> None:
     async with led(size=SIZES[size], language="zh-CN") as (app, _):
         compare(f"learn-chinese-{size}", screen_text(app))
@@ -53,7 +54,7 @@ async def test_without_unicode(led: Led) -> None:
             assert (await press(app, pilot, key)).isascii()
 
 
-@pytest.mark.parametrize("size", [(20, 6), (40, 10), (79, 23), (300, 80)])
+@pytest.mark.parametrize("size", [(20, 6), (300, 80)])
 async def test_any_size_draws(led: Led, size: tuple[int, int]) -> None:
     async with led(size=size) as (app, pilot):
         for key in (*SCENES["comparison"], "tab", "tab", "q"):
