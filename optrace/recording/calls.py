@@ -13,12 +13,14 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as _optimizer
 
 from optrace.recording.capture import Slot
+from optrace.recording.frame import Change
 from optrace.recording.hidden import WRAPPERS, hidden
+from optrace.recording.losses import scalar_loss
 from optrace.recording.patches import Patches, subclasses
-from optrace.recording.recorder import Recorder, Scope, frame_id, scalar_loss
+from optrace.recording.recorder import Recorder
 from optrace.recording.registry import real
+from optrace.recording.scopes import Scope, frame_id
 from optrace.recording.unseen import unseen
-from optrace.recording.watch import Change
 from optrace.trace.format import Flag
 
 _getframe = sys._getframe
@@ -137,7 +139,7 @@ class LoopCalls:
         try:
             scope.loss = scalar_loss(roots)
             with recorder.lock:
-                recorder.loss_graph(scope, roots, frame)
+                recorder.losses.enter(scope, roots, frame)
             scale = _loss_scale(roots) if recorder.scaling else None
             if scale is not None:
                 scope.flags |= Flag.SCALED
@@ -147,7 +149,7 @@ class LoopCalls:
                 sensitive = _mode_sensitive(recorder, [int(model) for model, training in modes.items() if not training])
                 scope.detail = {**(scope.detail or {}), "training": modes, "mode_sensitive": sensitive}
         except BaseException:
-            recorder.cancel(scope)
+            recorder.scopes.cancel(scope)
             raise
         return scope
 
@@ -163,7 +165,7 @@ class LoopCalls:
             with recorder.lock:
                 tracked = recorder.tracked()
                 # What other processes contributed may arrive without torch counting it: DDP writes into its buckets.
-                deep = recorder.registry.in_group
+                deep = recorder.registry.models.in_group
                 changes = recorder.watch.gradients(tracked, deposit=True, deep=deep, frame=recorder.frame)
                 recorder.end(scope, changes, failed=failed)
         except BaseException as error:
@@ -205,7 +207,7 @@ class LoopCalls:
             recorder.registry.refresh(frame)
         scope.entry = entry
         scope.frame_id = frame_id(frame)
-        scope.groups = recorder.registry.groups_version(entry, optimizer)
+        scope.groups = recorder.registry.groups.version(entry, optimizer)
         first = [t for t in entry.plan if t.parameter.content is None]
         changes = recorder.watch.parameters(first) if first else []
         if first:
@@ -248,7 +250,7 @@ class LoopCalls:
                     shared = [[slot.parameter, slot.kind] for slot in aliases]
                     scope.detail = {**(scope.detail or {}), "aliases_gradient": shared}
                 entry.steps += 1
-                recorder.trained_here(entry)
+                recorder.threads.trained_here(entry)
                 recorder.end(scope, changes, entry.id)
         except BaseException as error:
             recorder.fail(error)
@@ -318,7 +320,7 @@ def _loss_scale(roots: list[torch.Tensor]) -> Any:
 def _mode_sensitive(recorder: Recorder, models: list[int]) -> dict[str, list[str]]:
     """Classes of the modules by which a model works otherwise in eval: torch's own, and those that read `training`."""
     found: dict[str, list[str]] = {}
-    for model in recorder.registry.models:
+    for model in recorder.registry.models.known:
         module = model.ref() if model.id in models else None
         if module is not None:
             kinds = {type(inner) for inner in module.modules()}

@@ -12,12 +12,13 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from optrace.recording.capture import Slot
+from optrace.recording.entries import Tracked
 from optrace.recording.pace import Pace
-from optrace.recording.registry import Tracked
+from optrace.recording.scopes import Scope
 from optrace.trace.format import Op
 
 if TYPE_CHECKING:
-    from optrace.recording.recorder import Recorder, Scope
+    from optrace.recording.recorder import Recorder
 
 
 class Gate:
@@ -52,12 +53,19 @@ class Gate:
             if self.shut and wanted:
                 self._open(frame)
             elif not self.shut and not wanted:
-                recorder.notice(chain)  # what was done by hand belongs to the iteration that ends
+                # What was done by hand belongs to the iteration that ends.
+                recorder.noticing.notice([], chain, deep=True)
                 self._shut((turns.iteration + 1, 0))
         return self.shut
 
-    def count(self) -> None:
-        """A call was left out."""
+    def count(self, scope: Scope) -> None:
+        """A call was left out. It counts for the iterations all the same."""
+        recorder = self._recorder
+        turns, target = recorder.turns, scope.target
+        turns.passes((scope.kind, scope.chain), 0 if target is None else id(target))
+        if scope.kind == "step":
+            turns.stepped = recorder.any_step = True
+        turns.index += 1
         self._missed += 1
 
     def finish(self) -> None:
@@ -70,7 +78,7 @@ class Gate:
         self.shut = True
         self._from, self._since, self._missed = place, time.perf_counter_ns(), 0
         self._why = self._pace.why()
-        self._lost = [slot for tracked in recorder.registry.tracked for slot in slots(tracked)]
+        self._lost = [slot for tracked in recorder.parameters.tracked for slot in slots(tracked)]
         recorder.frame.discard()
 
     def _open(self, frame: FrameType) -> None:
@@ -79,9 +87,9 @@ class Gate:
         self.shut = False
         recorder.turns.turn_over()
         recorder.turned()
-        for tracked in recorder.registry.tracked:
+        for tracked in recorder.parameters.tracked:
             forget(tracked)
-        recorder.look_afresh(frame)
+        self._look_afresh(frame)
         recorder.frame.add([(slot, int(Op.GONE)) for slot in self._lost if slot.content is None], before=True)
 
     def _say(self) -> None:
@@ -90,7 +98,29 @@ class Gate:
         for slot in self._lost:
             recorder.frame.lose(slot)
         detail = {"last": recorder.turns.iteration, "events": self._missed, "reason": self._why}
-        recorder.gap(self._from, self._since, detail)
+        turns = recorder.turns
+        now = turns.iteration, turns.index
+        turns.iteration, turns.index = self._from
+        scope = Scope("gap", None, -1, self._since)
+        scope.detail = detail
+        recorder.emit(scope, 0, -1)
+        turns.iteration, turns.index = now
+
+    def _look_afresh(self, frame: FrameType) -> None:
+        """Read every value, as if for the first time."""
+        recorder = self._recorder
+        recorder.registry.refresh(frame)
+        recorder.watch.restart()
+        tracked = recorder.parameters.tracked
+        changes = recorder.watch.parameters(tracked) + recorder.watch.gradients(tracked, deposit=False, deep=True)
+        for entry in recorder.registry.optimizers:
+            optimizer = entry.ref()
+            if optimizer is not None:
+                recorder.registry.optimizer(optimizer, frame)
+                changes += recorder.watch.state(entry, optimizer, deep=True, aliases=[])
+        recorder.noticing.met = len(recorder.registry.optimizers)
+        recorder.restating = False
+        recorder.frame.add(changes, before=True)
 
     def _trained_by_hand(self, chain: int) -> bool:
         """Whether a loop without optimizers has moved its parameters in this iteration."""
@@ -98,7 +128,7 @@ class Gate:
         if recorder.any_step:
             return False
         if not self.shut:
-            recorder.notice(chain)
+            recorder.noticing.notice([], chain, deep=True)
             return recorder.turns.stepped
         if any(op == Op.CHANGE for _, op in recorder.watch.parameters(recorder.tracked())):
             recorder.turns.stepped = True

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from optrace.recording.frame import Frame
 from optrace.recording.options import Options
 from optrace.recording.size import format_size
-from optrace.recording.watch import Frame
 from optrace.trace.writer import TraceWriter
 
 BURST = 4

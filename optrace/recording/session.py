@@ -298,7 +298,7 @@ class record:
             for key, value in facts.items():
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value, default=repr))
             for prefix, module in model_items(self._models):
-                recorder.registry.name_model(module, prefix)
+                recorder.registry.models.name_model(module, prefix)
             optimizers = self._optimizers
             if optimizers is not None:
                 several = isinstance(optimizers, Iterable)
