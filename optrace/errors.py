@@ -3,7 +3,8 @@
     OptraceError
     ├── RecordingError      recording cannot start (already recording, the path is taken)
     ├── TraceError          a trace cannot be read (missing, damaged, of another format)
-    │   └── DamagedError    bytes of a trace do not match their checksum
+    │   ├── DamagedError    bytes of a trace do not match their checksum
+    │   └── OutdatedError   what was asked for has been let go since the trace was opened
     └── LookupFailed        a position, parameter, value or rule that does not exist
 
 The command line prints the message of any of them as one line and exits with 2.
@@ -29,6 +30,10 @@ class TraceError(OptraceError):
 
 class DamagedError(TraceError):
     """Stored bytes do not match their checksum."""
+
+
+class OutdatedError(TraceError):
+    """A running recording has let go of what was asked for; opened again, or refreshed, the trace is whole."""
 
 
 class LookupFailed(OptraceError, LookupError):

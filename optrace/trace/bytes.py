@@ -1,4 +1,4 @@
-"""The two files of bytes: events and tensors, checked against their checksums before use."""
+"""The files of bytes: events and tensors, checked against their checksums before use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import xxhash
 
 from optrace.errors import DamagedError, TraceError
-from optrace.trace.format import EVENTS_FILE, RECORD, RECORD_FIELDS, TENSORS_FILE
+from optrace.trace.format import BYTES_FILE, EVENTS_FILE, RECORD, RECORD_FIELDS, TENSORS_FILE, TENSORS_RANGE
 from optrace.trace.index import Index
 
 RECORD_DTYPE = np.dtype(RECORD_FIELDS)
@@ -22,21 +22,17 @@ _BLOCK = 16_384
 """Records read at a time: their bytes fit into a processor's cache."""
 
 
-class _Checked:
-    """A file of which every named segment has a checksum."""
+class _File:
+    """One file, mapped. Its first byte stands at `start` among the bytes of all files of its kind."""
 
-    def __init__(self, folder: Path, name: str, index: Index) -> None:
-        self._path = folder / name
-        self._name = name
-        self._index = index
-        self._starts: list[int] = []
-        self._segments: list[tuple[int, int, int]] = []  # offset, length, digest
-        self._sound: set[int] = set()
+    def __init__(self, path: Path, start: int) -> None:
+        self.path = path
+        self.start = start
         self._map: mmap.mmap | None = None
         try:
-            self._fd = os.open(self._path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
-            raise TraceError(f"cannot read {self._path}: {error.strerror}") from error
+            raise TraceError(f"cannot read {path}: {error.strerror}") from error
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -45,72 +41,131 @@ class _Checked:
         self._map = None  # arrays handed out may still look into it
 
     @property
-    def length(self) -> int:
-        """Bytes that the index names, all of them whole."""
-        if not self._segments:
-            return 0
-        offset, length, _ = self._segments[-1]
-        return offset + length
+    def open(self) -> bool:
+        return self._fd >= 0
 
-    def update(self) -> None:
-        """Learn of segments committed since."""
-        rows = self._index.rows(
-            "SELECT offset, length, digest FROM segment WHERE file = ? AND offset >= ? ORDER BY offset",
-            (self._name, self.length),
-        )
-        for row in rows:
-            if not all(isinstance(number, int) for number in row) or row[0] != self.length or row[1] <= 0:
-                raise DamagedError(f"{self._path} is damaged: its segments do not follow one another")
-            self._starts.append(row[0])
-            self._segments.append(row)
-        if rows:
-            self._remap()
+    @property
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
 
-    def _remap(self) -> None:
-        size = os.fstat(self._fd).st_size
-        if size < self.length:
-            raise DamagedError(f"{self._path} is damaged: it ends at byte {size}, the index says {self.length}")
+    def remap(self, length: int) -> None:
+        """Map what is there by now, which is at least `length` bytes."""
+        size = self.size
+        if size < length:
+            raise DamagedError(f"{self.path} is damaged: it ends at byte {size}, the index says {length}")
         try:
             self._map = mmap.mmap(self._fd, size, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
-            raise TraceError(f"cannot read {self._path}: {error}") from error
+            raise TraceError(f"cannot read {self.path}: {error}") from error
+
+    def piece(self, offset: int, length: int) -> memoryview:
+        """Bytes, by their offset among those of all files."""
+        place = offset - self.start
+        if self._map is None or place < 0 or place + length > len(self._map):
+            raise DamagedError(f"{self.path} is damaged: {length} bytes at {offset} are not in it")
+        return memoryview(self._map)[place : place + length]
+
+    def let_go(self, offset: int, length: int) -> None:
+        """Take pages out of this process's memory; the system keeps them, and brings them back when read."""
+        if self._map is not None and hasattr(self._map, "madvise"):
+            place = offset - self.start
+            first = place // mmap.PAGESIZE * mmap.PAGESIZE
+            self._map.madvise(mmap.MADV_DONTNEED, first, place + length - first)
+
+
+class _Checked:
+    """Bytes in one file or several, of which every named segment has a checksum."""
+
+    def __init__(self, folder: Path, index: Index) -> None:
+        self._folder = folder
+        self._index = index
+        self._files: list[_File] = []
+        self._starts: list[int] = []
+        self._segments: list[tuple[int, int, int, _File]] = []  # offset, length, digest, where
+        self._sound: set[int] = set()
+
+    def close(self) -> None:
+        for file in self._files:
+            file.close()
+
+    @property
+    def length(self) -> int:
+        """Where the bytes end that the index names, all of them whole."""
+        if not self._segments:
+            return 0
+        offset, length, *_ = self._segments[-1]
+        return offset + length
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        """Segments committed since: file, offset, length, digest; in the order of their offsets."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """Learn of segments committed since."""
+        grown: dict[_File, int] = {}  # and their lengths
+        for name, offset, length, digest in self._rows():
+            if not all(isinstance(number, int) for number in (offset, length, digest)) or not isinstance(name, str):
+                raise DamagedError(f"{self._folder} is damaged: its segments cannot be read")
+            file = self._file(name, offset)
+            if length <= 0 or offset < 0 or offset != (self.length if self._segments else file.start):
+                raise DamagedError(f"{file.path} is damaged: its segments do not follow one another")
+            self._starts.append(offset)
+            self._segments.append((offset, length, digest, file))
+            grown[file] = offset + length - file.start
+        for file, whole in grown.items():
+            file.remap(whole)
+
+    def _file(self, name: str, offset: int) -> _File:
+        """The file of the segment that begins at `offset`: the last one known, or the one that begins there."""
+        if not self._files or self._files[-1].path.name != name:
+            if not BYTES_FILE.fullmatch(name):
+                raise DamagedError(f"{self._folder} is damaged: it names a file that no recording writes")
+            self._files.append(_File(self._folder / name, offset))
+        return self._files[-1]
 
     def view(self, offset: int, length: int) -> memoryview:
-        """Bytes, after every segment they lie in was checked."""
+        """Bytes of one file, after every segment they lie in was checked."""
         if offset < 0 or length < 0 or offset + length > self.length:
-            raise DamagedError(f"{self._path} is damaged: {length} bytes at {offset} are not in it")
-        if length == 0 or self._map is None:
+            raise DamagedError(f"{self._folder} is damaged: {length} bytes at {offset} are not in it")
+        if length == 0:
             return memoryview(b"")
-        place = bisect_right(self._starts, offset) - 1
+        first = place = bisect_right(self._starts, offset) - 1
+        if place < 0:
+            raise DamagedError(f"{self._folder} is damaged: {length} bytes at {offset} are not in it")
         while place < len(self._segments) and self._segments[place][0] < offset + length:
             if place not in self._sound:
                 self._check(place)
             place += 1
-        return memoryview(self._map)[offset : offset + length]
+        return self._segments[first][3].piece(offset, length)
 
     def _check(self, place: int) -> None:
-        offset, length, digest = self._segments[place]
-        assert self._map is not None
-        if offset + length > os.fstat(self._fd).st_size:  # reading past the end of a map would kill us
-            raise DamagedError(f"{self._path} is damaged: it was cut off at byte {os.fstat(self._fd).st_size}")
-        with memoryview(self._map)[offset : offset + length] as piece:
+        offset, length, digest, file = self._segments[place]
+        if offset - file.start + length > file.size:  # reading past the end of a map would kill us
+            raise DamagedError(f"{file.path} is damaged: it was cut off at byte {file.size}")
+        with file.piece(offset, length) as piece:
             if xxhash.xxh3_64_intdigest(piece) != digest & _MASK:
-                raise DamagedError(f"{self._path} is damaged: bytes {offset} to {offset + length} fail their checksum")
+                first = offset - file.start
+                raise DamagedError(f"{file.path} is damaged: bytes {first} to {first + length} fail their checksum")
         self._sound.add(place)
-        self._let_go(offset, length)
-
-    def _let_go(self, offset: int, length: int) -> None:
-        """Take pages out of this process's memory; the system keeps them, and brings them back when read."""
-        if self._map is not None and hasattr(self._map, "madvise"):
-            first = offset // mmap.PAGESIZE * mmap.PAGESIZE
-            self._map.madvise(mmap.MADV_DONTNEED, first, offset + length - first)
+        file.let_go(offset, length)
 
 
 class Tensors(_Checked):
     """The tensors' bytes."""
 
-    def __init__(self, folder: Path, index: Index) -> None:
-        super().__init__(folder, TENSORS_FILE, index)
+    def __init__(self, folder: Path, index: Index, several: bool = False) -> None:
+        """`several`: they lie in a file for each chunk of iterations."""
+        super().__init__(folder, index)
+        self._several = several
+        if not several:
+            self._files.append(_File(folder / TENSORS_FILE, 0))
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        if self._several:
+            query = "SELECT * FROM segment WHERE file > ? AND file < ? AND offset >= ? ORDER BY offset"
+            return self._index.rows(query, (*TENSORS_RANGE, self.length))
+        query = "SELECT * FROM segment WHERE file = ? AND offset >= ? ORDER BY offset"
+        return self._index.rows(query, (TENSORS_FILE, self.length))
 
     def read(self, offset: int, length: int) -> bytes:
         if offset + length > self.length:
@@ -121,10 +176,16 @@ class Tensors(_Checked):
 class Events(_Checked):
     """The event records."""
 
-    def __init__(self, folder: Path, index: Index) -> None:
-        super().__init__(folder, EVENTS_FILE, index)
+    def __init__(self, folder: Path, index: Index, name: str = EVENTS_FILE) -> None:
+        super().__init__(folder, index)
+        self.name = name
+        self._files.append(_File(folder / name, 0))
         self._records: np.ndarray[Any, Any] = np.empty(0, RECORD_DTYPE)
         self._columns: dict[str, np.ndarray[Any, Any]] = {}
+
+    def _rows(self) -> list[tuple[Any, ...]]:
+        query = "SELECT * FROM segment WHERE file = ? AND offset >= ? ORDER BY offset"
+        return self._index.rows(query, (self.name, self.length))
 
     def __len__(self) -> int:
         return len(self._records)
@@ -132,15 +193,16 @@ class Events(_Checked):
     @property
     def records(self) -> np.ndarray[Any, Any]:
         """All records. Raises `DamagedError` where the file was cut off: reading past its end would kill us."""
-        if self._fd >= 0 and os.fstat(self._fd).st_size < self.length:
-            raise DamagedError(f"{self._path} is damaged: it was cut off while it was open")
+        file = self._files[0]
+        if file.open and file.size < self.length:
+            raise DamagedError(f"{file.path} is damaged: it was cut off while it was open")
         return self._records
 
     def refresh(self) -> int:
         """Take in committed records; how many there are now."""
         self.update()
         if self.length % RECORD.size:
-            raise DamagedError(f"{self._path} is damaged: it ends inside a record")
+            raise DamagedError(f"{self._files[0].path} is damaged: it ends inside a record")
         count = self.length // RECORD.size
         if count != len(self):
             self._records = np.frombuffer(self.view(0, self.length), RECORD_DTYPE)
@@ -167,4 +229,4 @@ class Events(_Checked):
 
     def let_go(self, first: int, stop: int) -> None:
         """Take records out of this process's memory, until they are read again."""
-        self._let_go(first * RECORD.size, (stop - first) * RECORD.size)
+        self._files[0].let_go(first * RECORD.size, (stop - first) * RECORD.size)

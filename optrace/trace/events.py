@@ -13,7 +13,7 @@ from optrace.trace.format import KIND_CODES, KINDS, Flag
 from optrace.trace.model import Event, Position
 
 if TYPE_CHECKING:
-    from optrace.trace.reader import Trace
+    from optrace.trace.contents import Contents
 
 _BATCH = 512
 _NO_DETAIL: Mapping[str, Any] = {}
@@ -22,7 +22,7 @@ _NO_DETAIL: Mapping[str, Any] = {}
 class Events(Sequence[Event]):
     """All events in order. Indexing and slicing make only what is asked for."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Contents) -> None:
         self._trace = trace
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Iteration:
 class Iterations(Sequence[Iteration]):
     """All iterations by number, those in a gap too: they have no events. Going through them leaves these out."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Contents) -> None:
         self._trace = trace
 
     def __len__(self) -> int:

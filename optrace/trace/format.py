@@ -10,15 +10,25 @@ This module imports neither NumPy nor torch: it is loaded into the training proc
 
 from __future__ import annotations
 
+import re
 import struct
 from enum import IntEnum, IntFlag
 
 APPLICATION_ID = 0x6F707472  # "optr"
 FORMAT_VERSION = 1
+RING_VERSION = 2  # of a trace that keeps its last iterations: what came before them is let go
+VERSIONS = (FORMAT_VERSION, RING_VERSION)
 
 INDEX_FILE = "index.sqlite"
 EVENTS_FILE = "events.bin"
 TENSORS_FILE = "tensors-0000.bin"
+TENSORS_RANGE = ("tensors-", "tensors.")  # between which the names of all of them stand
+BYTES_FILE = re.compile(r"events(-\d{4,12})?\.bin|tensors-\d{4,12}\.bin")
+KEEP_FILE = "keep"  # put there by whoever wants the last iterations kept: JSON with the reason
+
+# Facts in `meta` about a trace that keeps its last iterations.
+RING = "ring"  # how many were asked for, the file of events, the number of its first event in the whole run
+KEPT = "kept"  # why the recording was ended with what it held
 
 KINDS = (
     "zero_grad",
@@ -34,6 +44,16 @@ KINDS = (
     "gap",  # iterations (or the rest of one) that were not recorded
 )
 KIND_CODES = {kind: code for code, kind in enumerate(KINDS)}
+
+
+def events_file(number: int) -> str:
+    """The name of the file of events after so many times of letting go."""
+    return EVENTS_FILE if number == 0 else f"events-{number:04d}.bin"
+
+
+def tensors_file(number: int) -> str:
+    """The name of the file of a chunk's tensors."""
+    return f"tensors-{number:04d}.bin"
 
 
 class Flag(IntFlag):

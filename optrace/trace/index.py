@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from optrace.errors import DamagedError, TraceError
-from optrace.trace.format import APPLICATION_ID, FORMAT_VERSION, INDEX_FILE, SCHEMA
+from optrace.errors import DamagedError, OutdatedError, TraceError
+from optrace.trace.format import APPLICATION_ID, INDEX_FILE, RING, SCHEMA, VERSIONS
 
 _MAGIC = b"SQLite format 3\0"
 
@@ -32,19 +32,57 @@ def _reason(error: Exception) -> str:
 
 
 class Index:
-    """Read-only rows of one trace's index, from any thread. Transactions last one query."""
+    """Read-only rows of one trace's index, from any thread. Transactions last one query, or one `snapshot`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._ring: str | None = None
+        self._within = False
         self._connection = self._open()
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """What a query finds. Raises `OutdatedError` where rows may be missing that were there before."""
         try:
             with self._lock:
-                return self._connection.execute(query, values).fetchall()
+                if self._ring is None or self._within:
+                    return self._connection.execute(query, values).fetchall()
+                with self._transaction():
+                    self._see_to_it()
+                    return self._connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError, OverflowError) as error:
             raise DamagedError(f"{self._folder} is damaged: {_reason(error)}") from error
+
+    @contextlib.contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Queries in the block see the same state of the index, whatever is written meanwhile."""
+        with self._lock, self._transaction():
+            yield
+
+    def hold_to(self, ring: str | None) -> None:
+        """From now on rows belong to what `meta` says of the ring here. None: nothing is let go of any more."""
+        self._ring = ring
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN")
+        except sqlite3.Error as error:
+            raise DamagedError(f"{self._folder} is damaged: {_reason(error)}") from error
+        self._within = True
+        try:
+            yield
+        finally:
+            self._within = False
+            with contextlib.suppress(sqlite3.Error):
+                self._connection.execute("COMMIT")
+
+    def _see_to_it(self) -> None:
+        found = self._connection.execute("SELECT value FROM meta WHERE key = ?", (RING,)).fetchall()
+        if found != [(self._ring,)]:
+            raise OutdatedError(
+                f"{self._folder} has let go of older iterations since it was opened; open it again to see what it holds"
+            )
 
     def close(self) -> None:
         with self._lock:
@@ -81,11 +119,11 @@ class Index:
             if application == 0 and version == 0:
                 raise TraceError(f"{folder} is empty: its recording never wrote anything")
             raise TraceError(f"{folder} is not a trace: {INDEX_FILE} belongs to another program")
-        if version != FORMAT_VERSION:
+        if version not in VERSIONS:
             connection.close()
             raise TraceError(
-                f"{folder} has format version {version}, this optrace reads {FORMAT_VERSION}; "
-                + ("install a newer optrace" if version > FORMAT_VERSION else "record it again")
+                f"{folder} has format version {version}, this optrace reads {max(VERSIONS)}; "
+                + ("install a newer optrace" if version > max(VERSIONS) else "record it again")
             )
         if not tables <= _tables():  # a view in place of a table would be run
             connection.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from optrace.errors import DamagedError
@@ -18,8 +18,13 @@ class Parameters(Mapping[str, Parameter]):
         self._aliases: dict[str, Parameter] = {}
 
     def read(
-        self, rows: Iterable[tuple[Any, ...]], bindings: Iterable[Binding], placements: Mapping[int, Placement]
+        self,
+        rows: Iterable[tuple[Any, ...]],
+        bindings: Iterable[Binding],
+        placements: Mapping[int, Placement],
+        here: Callable[[Any], int],
     ) -> None:
+        """Take in the index's rows; `here` turns an event's number in the whole run into the one in this trace."""
         names: dict[int, list[str]] = {}
         for binding in bindings:
             names.setdefault(binding.parameter, []).append(binding.name)
@@ -38,14 +43,14 @@ class Parameters(Mapping[str, Parameter]):
                     str(dtype),
                     str(device),
                     bool(requires_grad),
-                    int(first),
+                    here(first),
                     bool(bare),
                     placements.get(number),
                 )
                 self._by_name[parameter.name] = self._by_id[parameter.id] = parameter
                 for alias in all_names:
                     self._aliases.setdefault(alias, parameter)
-        except (AttributeError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError, OverflowError) as error:
             raise DamagedError("the trace is damaged: its parameters cannot be read") from error
 
     def find(self, name: str) -> Parameter | None:

@@ -15,6 +15,7 @@ from optrace.trace.model import Change, Effect, Optimizer, ParamGroup, Placement
 MAX_ZEROS = 1 << 40
 MAX_DIMENSIONS = 64  # NumPy's, and torch's
 _DETAILS = 4096
+_EARLIER = "same_graph_as"  # the detail that is the number of another event
 _OPS = list(Op)
 _STORAGES = list(Storage)
 
@@ -30,6 +31,20 @@ class Rows:
         self._effects: dict[int, Effect] = {}
         self._groups: dict[int, tuple[ParamGroup, ...]] = {}
         self._member_sets: dict[int, tuple[int, ...]] = {}
+        self._base = 0  # the number in the whole run of the event that is number 0 here
+
+    def _here(self, event: Any) -> int:
+        """The number here of an event numbered in the whole run; 0 for one that was let go."""
+        return max(0, int(event) - self._base)
+
+    def _detail(self, event: Any, value: str) -> tuple[int, dict[str, Any]]:
+        """One row of details, with the numbers of events as they are here."""
+        detail = dict(json.loads(value))
+        if self._base and _EARLIER in detail:
+            earlier = int(detail.pop(_EARLIER)) - self._base
+            if earlier > 0:
+                detail[_EARLIER] = earlier
+        return int(event) - self._base, detail
 
     def effect_by_id(self, number: int) -> Effect:
         """An effect by the number in an event's record."""
@@ -118,9 +133,10 @@ class Rows:
 
     def details(self, first: int, last: int) -> dict[int, dict[str, Any]]:
         """The details of events `first` to `last`, by event number."""
-        rows = self._index.rows("SELECT event, value FROM detail WHERE event BETWEEN ? AND ?", (first, last))
+        query = "SELECT event, value FROM detail WHERE event BETWEEN ? AND ?"
+        rows = self._index.rows(query, (first + self._base, last + self._base))
         try:
-            return {int(event): dict(json.loads(value)) for event, value in rows}
+            return dict(self._detail(event, value) for event, value in rows)
         except (TypeError, ValueError, RecursionError) as error:
             raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
 
@@ -130,11 +146,11 @@ class Rows:
         beyond = -1
         while rows := self._index.rows(query, (beyond, json.dumps(key), _DETAILS)):
             try:
-                found = [(int(event), dict(json.loads(value))) for event, value in rows]
-            except (TypeError, ValueError) as error:
+                found = [self._detail(event, value) for event, value in rows]
+                beyond = int(rows[-1][0])
+            except (TypeError, ValueError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
             yield from ((event, detail) for event, detail in found if key in detail)
-            beyond = found[-1][0]
 
     def effect_ids(self, beyond: int) -> list[int]:
         """Effects with ids greater than `beyond`, loaded."""

@@ -11,7 +11,7 @@ from optrace.trace.format import STATISTICS, Op, Storage
 from optrace.trace.model import Change
 
 if TYPE_CHECKING:
-    from optrace.trace.reader import Trace
+    from optrace.trace.values import Values
 
 Array = np.ndarray[Any, Any]
 _BATCH_BYTES = 8 << 20
@@ -39,7 +39,7 @@ def statistic_of_rows(rows: Array, name: str) -> Array:
         return found
 
 
-def over_run(trace: Trace, parameter: int, kind: str, name: str, numbers: Array) -> Array:
+def over_run(trace: Values, parameter: int, kind: str, name: str, numbers: Array) -> Array:
     """The statistic just after each of the events `numbers`, which all wrote the value."""
     result = np.full(len(numbers), np.nan)
     if not len(numbers):
@@ -54,7 +54,7 @@ def over_run(trace: Trace, parameter: int, kind: str, name: str, numbers: Array)
     return result
 
 
-def _same_change(trace: Trace, change: Change, name: str, numbers: Array) -> Array:
+def _same_change(trace: Values, change: Change, name: str, numbers: Array) -> Array:
     """The statistic for events that stored the value in the same way, batch by batch."""
     if change.storage is Storage.ZEROS:
         size = int(np.prod(change.shape, dtype=np.int64))

@@ -11,7 +11,7 @@ from optrace.trace.format import Storage
 from optrace.trace.model import Change
 
 if TYPE_CHECKING:
-    from optrace.trace.reader import Trace
+    from optrace.trace.contents import Contents
 
 Array = np.ndarray[Any, Any]
 Slot = tuple[int, str]  # parameter id, kind
@@ -26,7 +26,7 @@ def _holds(change: Change) -> bool:
 class Writes:
     """Events by effect, and effects by value. Brought up to date when the trace has grown."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Contents) -> None:
         self._trace = trace
         self._count = -1
         self._last_effect = -1

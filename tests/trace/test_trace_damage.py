@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import optrace
 from optrace.errors import DamagedError, LookupFailed, OptraceError, TraceError
-from optrace.trace.format import EVENTS_FILE, FORMAT_VERSION, INDEX_FILE, TENSORS_FILE
+from optrace.trace.format import EVENTS_FILE, INDEX_FILE, TENSORS_FILE, VERSIONS
 
 
 def read_everything(path: Path) -> str:
@@ -171,7 +171,7 @@ def test_another_programs_database(tmp_path: Path) -> None:
         optrace.load(folder)
 
 
-@pytest.mark.parametrize(("version", "words"), [(FORMAT_VERSION + 1, "newer"), (0, "record it again")])
+@pytest.mark.parametrize(("version", "words"), [(max(VERSIONS) + 1, "newer"), (0, "record it again")])
 def test_another_version(copied: Path, version: int, words: str) -> None:
     edit(copied, f"PRAGMA user_version = {version}")
     with pytest.raises(TraceError, match=words):

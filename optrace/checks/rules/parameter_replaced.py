@@ -58,11 +58,12 @@ optimizer = Adam(model.parameters())
     def _seen_to_change(self, strays: list[Binding], held: frozenset[int]) -> list[Binding]:
         """Names that stood for a parameter of the optimizer, and now stand for another."""
         found = []
+        bindings = self.run.trace.bindings  # in the order they were made
         for stray in strays:
             former = [
                 b.parameter
-                for b in self.run.trace.bindings
-                if (b.model, b.name) == (stray.model, _name(stray)) and b.event <= stray.event and b != stray
+                for b in bindings[: bindings.index(stray)]
+                if (b.model, b.name) == (stray.model, _name(stray))
             ]
             if former and former[-1] in held:
                 found.append(stray)
