@@ -9,6 +9,7 @@ import numpy as np
 
 from optrace.arithmetic.account import SparseValue, StepInput, Tensor
 from optrace.errors import LookupFailed
+from optrace.trace.dtypes import is_known
 from optrace.trace.format import KIND_CODES, Flag
 from optrace.trace.model import Event, Optimizer, Parameter, ParamGroup
 from optrace.trace.reader import Trace
@@ -50,6 +51,8 @@ def step_input(trace: Trace, at: Any, parameter: str | Parameter, element: tuple
     before, after = values.before("param", start), values.after("param")
     if before is None or after is None:
         raise LookupFailed(f"{entry.name} before and after {event.position} is not in the trace")
+    if not is_known(entry.dtype):
+        raise LookupFailed(f"{entry.name} is {entry.dtype}: optrace does not know the arithmetic of that dtype")
     if before.shape != after.shape or (grad is not None and tuple(grad.shape) != before.shape):
         raise LookupFailed(f"{entry.name} changed its shape at {event.position}; there is no element to follow")
     state_before, state_after = values.state(event.optimizer, group)
@@ -98,6 +101,8 @@ class _Values:
         entry, sample = self._entry, self._trace.sample(self._entry, "param", self._event)
         if sample is None or not len(sample.indices):
             raise LookupFailed(f"no element of {entry.name} was kept at {self._event.position}")
+        if int(sample.indices.max()) >= entry.numel:
+            raise LookupFailed(f"{entry.name} is no longer of the shape {list(entry.shape)} at {self._event.position}")
         if element is None:
             return int(sample.indices[0])
         flat = int(np.ravel_multi_index(element, entry.shape)) if element else 0
@@ -222,6 +227,8 @@ def _hyper(value: Any) -> Any:
     """
     if isinstance(value, list):
         return _hyper(value[0]) if len(value) == 1 else tuple(_hyper(item) for item in value)
-    if isinstance(value, float) and float(np.float32(value)) == value and len(repr(value)) > 12:
-        return np.float32(value)
+    if isinstance(value, float) and len(repr(value)) > 12:
+        with np.errstate(over="ignore"):
+            narrow = np.float32(value)
+        return narrow if float(narrow) == value else value
     return value

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optrace.errors import DamagedError
 from optrace.ledger.entries import entry_of
 from optrace.ledger.groups import Memberships
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Script = tuple[tuple[int, ...], tuple[int, ...]]
 """The entries an effect makes: those from before the event's own work, and those of it."""
+_MOST_EFFECTS = 1 << 26  # no recording has so many: events that change the same things share one
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +71,9 @@ class Cohorts:
             for parameter in {*early, *late}:
                 script = (tuple(early.get(parameter, ())), tuple(late.get(parameter, ())))
                 scripts.setdefault(parameter, {})[effect] = script
+        numbers = trace.column("effect")
+        if highest > _MOST_EFFECTS or (len(numbers) and not -1 <= int(numbers.min()) <= int(numbers.max()) <= highest):
+            raise DamagedError(f"{trace.path} is damaged: it has events whose effects are missing")
         self.moving: Array = np.zeros(highest + 2, bool)
         """By effect id (and -1): whether it changes a parameter or some optimizer's state."""
         self.moving[moving] = True
@@ -88,4 +93,7 @@ class Cohorts:
 
     def of(self, parameter: int) -> Cohort:
         """The cohort of a parameter, by id."""
-        return self._of[parameter]
+        try:
+            return self._of[parameter]
+        except KeyError:
+            raise DamagedError(f"the trace is damaged: parameter {parameter} is missing") from None

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from optrace.trace.reader import Trace
 
 _BATCH = 8192
+_NEVER = (1 << 63) - 1
 _MEMBERS = re.compile(r'"members": ?(\d+)')
 
 
@@ -25,11 +26,10 @@ class Memberships:
         self.optimizer: list[int] = []
         """Whose each set is."""
         known: dict[tuple[int, tuple[str, ...]], int] = {}
-        numbers: list[np.ndarray[Any, Any]] = []
+        versions: list[int] = []
+        places: list[int] = []
         beyond = -1
         while rows := trace.group_rows(beyond, _BATCH):
-            batch = np.empty(rows[-1][0] - beyond, np.int32)
-            batch.fill(-1)
             for number, optimizer, text in rows:
                 key = (optimizer, tuple(_MEMBERS.findall(text)))
                 found = known.get(key)
@@ -37,14 +37,16 @@ class Memberships:
                     found = known[key] = len(self.sets)
                     self.sets.append(frozenset(p for group in trace.groups_by_id(number) for p in group.parameters))
                     self.optimizer.append(optimizer)
-                batch[number - beyond - 1] = found
-            numbers.append(batch)
+                versions.append(number)
+                places.append(found)
             beyond = rows[-1][0]
-        self._of_version = np.concatenate([*numbers, np.full(1, -1, np.int32)])
+        self._versions = np.array([*versions, _NEVER], np.int64)  # ascending, seldom with a number left out
+        self._places = np.array([*places, -1], np.int32)
 
     def of(self, versions: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """Indices into `sets` of param-group versions (an event's `groups`); -1 for none."""
-        return self._of_version[np.where(versions < len(self._of_version) - 1, versions, -1)]
+        found = np.searchsorted(self._versions, versions)
+        return np.where(self._versions[found] == versions, self._places[found], -1)
 
     def held_by(self, optimizer: int) -> frozenset[int]:
         """Every parameter the optimizer ever held."""

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from optrace.errors import RecordingError
-from optrace.trace.format import APPLICATION_ID, EVENTS_FILE, INDEX_FILE, TENSORS_FILE
+from optrace.trace.format import APPLICATION_ID, EVENTS_FILE, INDEX_FILE, SEAL_FILE, TENSORS_FILE
 from optrace.trace.processes import MAIN, is_name
 
 PROCESSES_FILE = "processes.json"
 _LAUNCH = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID")
-_OWN_FILES = frozenset({INDEX_FILE, f"{INDEX_FILE}-wal", f"{INDEX_FILE}-shm", EVENTS_FILE, TENSORS_FILE})
+_OWN_FILES = frozenset({INDEX_FILE, f"{INDEX_FILE}-wal", f"{INDEX_FILE}-shm", SEAL_FILE, EVENTS_FILE, TENSORS_FILE})
 
 
 @dataclass(frozen=True)

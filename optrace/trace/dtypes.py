@@ -17,6 +17,11 @@ _NUMPY = frozenset({"float64", "float32", "float16", "complex128", "complex64", 
 _ML = frozenset({"bfloat16", "float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"})
 
 
+def is_known(name: str) -> bool:
+    """Whether values of a torch dtype come as numbers."""
+    return name in _NUMPY or name in _ML or name == "complex32"
+
+
 @cache
 def numpy_dtype(name: str) -> np.dtype[Any]:
     """The NumPy dtype of a torch dtype. Dtypes NumPy has no word for come as raw bytes (uint8)."""

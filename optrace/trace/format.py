@@ -2,8 +2,9 @@
 
 A trace is a folder. `events.bin` holds one fixed-size record per event, `tensors-0000.bin`
 the tensors' bytes; both only ever grow. `index.sqlite` names everything in them and holds a
-checksum of every piece of both. Pieces are written first and named by a committed row after,
-so what the index names is whole, whatever happened to the process.
+checksum of every piece of both; `index.xxh3` holds the index's own, once the recording has ended.
+Pieces are written first and named by a committed row after, so what the index names is whole,
+whatever happened to the process.
 
 This module imports neither NumPy nor torch: it is loaded into the training process.
 """
@@ -20,6 +21,7 @@ RING_VERSION = 2  # of a trace that keeps its last iterations: what came before 
 VERSIONS = (FORMAT_VERSION, RING_VERSION)
 
 INDEX_FILE = "index.sqlite"
+SEAL_FILE = "index.xxh3"  # the checksum of the index, from when the recording ended; 16 hexadecimal digits
 EVENTS_FILE = "events.bin"
 TENSORS_FILE = "tensors-0000.bin"
 TENSORS_RANGE = ("tensors-", "tensors.")  # between which the names of all of them stand

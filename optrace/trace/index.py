@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from optrace.errors import DamagedError, OutdatedError, TraceError
 from optrace.trace.format import APPLICATION_ID, INDEX_FILE, RING, SCHEMA, VERSIONS
+from optrace.trace.seal import sound
 
 _MAGIC = b"SQLite format 3\0"
 
@@ -107,28 +108,38 @@ class Index:
             raise TraceError(f"{folder} is not a trace: {INDEX_FILE} is of another format")
         connection = self._connect(path)
         try:
+            self._accept(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _accept(self, connection: sqlite3.Connection) -> None:
+        """Whether this is an index that can be read, and as it was written. Raises `TraceError`."""
+        folder = self._folder
+        try:
             connection.execute("PRAGMA trusted_schema = OFF")
             application = connection.execute("PRAGMA application_id").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             tables = {sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
+            whole = sound(folder)
         except (sqlite3.Error, UnicodeDecodeError) as error:
-            connection.close()
             raise DamagedError(f"{folder} is damaged: {_reason(error)}") from error
+        except OSError as error:
+            raise TraceError(f"cannot read {folder}: {error.strerror}") from error
         if application != APPLICATION_ID:
-            connection.close()
             if application == 0 and version == 0:
                 raise TraceError(f"{folder} is empty: its recording never wrote anything")
             raise TraceError(f"{folder} is not a trace: {INDEX_FILE} belongs to another program")
         if version not in VERSIONS:
-            connection.close()
             raise TraceError(
                 f"{folder} has format version {version}, this optrace reads {max(VERSIONS)}; "
                 + ("install a newer optrace" if version > max(VERSIONS) else "record it again")
             )
         if not tables <= _tables():  # a view in place of a table would be run
-            connection.close()
             raise TraceError(f"{folder} is not a trace: {INDEX_FILE} holds what no recording writes")
-        return connection
+        if not whole:
+            raise DamagedError(f"{folder} is damaged: {INDEX_FILE} is not as its recording left it")
 
     def _connect(self, path: Path) -> sqlite3.Connection:
         # A trace that ended has no write-ahead log; then SQLite need not write beside it, which

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -35,6 +36,8 @@ class Parameters(Mapping[str, Parameter]):
                 own = {n for n in bound if name.endswith(f".{n}") or name.startswith(f"{n}#")}
                 all_names = (name, *dict.fromkeys(n for n in bound if n != name and n not in own))
                 lengths = tuple(int(length) for length in shape.split(",") if length)
+                if min(lengths, default=0) < 0 or math.prod(lengths) >> 62:
+                    raise ValueError
                 parameter = Parameter(
                     int(number),
                     str(name),

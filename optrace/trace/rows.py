@@ -65,7 +65,7 @@ class Rows:
                     ParamGroup(self._members(int(group["members"])), dict(group["hyper"]))
                     for group in json.loads(rows[0][0])
                 )
-            except (LookupError, TypeError, ValueError, RecursionError) as error:
+            except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: param groups {number} cannot be read") from error
             self._groups[number] = known
         return known
@@ -73,8 +73,8 @@ class Rows:
     def _members(self, number: int) -> tuple[int, ...]:
         known = self._member_sets.get(number)
         if known is None:
-            ((text,),) = self._index.rows("SELECT parameters FROM members WHERE id = ?", (number,))
-            known = self._member_sets[number] = tuple(int(parameter) for parameter in json.loads(text))
+            rows = self._index.rows("SELECT parameters FROM members WHERE id = ?", (number,))
+            known = self._member_sets[number] = tuple(int(parameter) for parameter in json.loads(rows[0][0]))
         return known
 
     def all_groups(self, optimizer: Optimizer) -> list[int]:
@@ -102,7 +102,7 @@ class Rows:
                 int(parameter): placement(json.loads(text))
                 for parameter, text in self._index.rows("SELECT parameter, value FROM placement")
             }
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise DamagedError(f"{self.path} is damaged: its placements cannot be read") from error
 
     def _read_sites(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from optrace.errors import DamagedError, LookupFailed, nearest
-from optrace.trace.dtypes import decode, decode_sparse, densify, numpy_dtype
+from optrace.trace.dtypes import decode, decode_sparse, densify, is_known, numpy_dtype
 from optrace.trace.format import SMALL, STATISTICS, Flag, Op, Storage
 from optrace.trace.model import Change, Parameter
 from optrace.trace.positions import Positions
@@ -108,6 +108,10 @@ class Values(Positions):
             numbers = np.frombuffer(data[:head], "<f8")
             values = np.frombuffer(data[head:], numpy_dtype(change.dtype))
             indices = np.frombuffer(rows[0][0] if len(values) else b"", "<i8")
+            if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < numel:
+                raise ValueError
+            if len(indices) != len(values) and is_known(change.dtype):
+                raise ValueError
         except (ValueError, IndexError, TypeError) as error:
             raise DamagedError(f"{self.path} is damaged: a sample cannot be read") from error
         return Sample(indices, values, dict(zip(STATISTICS, map(float, numbers), strict=True)))

@@ -24,6 +24,7 @@ from typing import Any
 import xxhash
 
 from optrace.trace.format import ALIGNMENT, EVENTS_FILE, INDEX_FILE, RECORD, SCHEMA, TENSORS_FILE
+from optrace.trace.seal import seal
 
 COMMIT_SECONDS = 0.05
 PIECE = 1 << 20  # longest run of bytes under one checksum
@@ -354,6 +355,7 @@ class TraceWriter:
             except sqlite3.OperationalError:
                 time.sleep(0.01)
         self._index.close()
+        seal(self.folder)
 
     def _keep_what_is_whole(self) -> None:
         """After a failure: what was committed stays readable, with nothing left to recover."""

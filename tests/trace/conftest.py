@@ -1,4 +1,4 @@
-"""A small trace that the reader's tests damage in every way."""
+"""Small traces that the reader's tests damage in every way."""
 
 from __future__ import annotations
 
@@ -34,4 +34,19 @@ def sample_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
             schedule.step()
             model[2].bias.data.zero_()
             optrace.log(value=0.5)
+    return path
+
+
+@pytest.fixture(scope="session")
+def squeezed_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that goes past its budget: exact, then samples with keyframes, then fewer and fewer iterations."""
+    path = tmp_path_factory.mktemp("squeezed") / "run.optrace"
+    weight = torch.linspace(-1, 1, 9000).requires_grad_()
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+    with optrace.record(path, budget=1_000_000):
+        for turn in range(40):
+            if turn % 5:  # and with a finding
+                optimizer.zero_grad()
+            (weight * weight).sum().backward()
+            optimizer.step()
     return path

@@ -331,7 +331,8 @@ def test_a_trace_can_be_moved(path: Path, tmp_path: Path) -> None:
 def test_what_a_finished_trace_consists_of(path: Path) -> None:
     with optrace.record(path):
         train()
-    assert sorted(file.name for file in path.iterdir()) == ["events.bin", "index.sqlite", "tensors-0000.bin"]
+    names = ["events.bin", "index.sqlite", "index.xxh3", "tensors-0000.bin"]
+    assert sorted(file.name for file in path.iterdir()) == names
 
 
 def test_a_recorder_that_fails_says_so_once(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
