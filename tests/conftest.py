@@ -1,7 +1,10 @@
 """What the tests share."""
 
+import gc
+import importlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,17 @@ if os.environ.get("CI"):
 # that the tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_was_imported_stays() -> Iterator[None]:
+    """Garbage is no longer looked for among the half million objects of torch: every recording begins by doing so."""
+    importlib.import_module("torch._dynamo")  # which the first optimizer would import
+
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

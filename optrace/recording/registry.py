@@ -21,6 +21,7 @@ from optrace.recording.entries import TrackedOptimizer
 from optrace.recording.groups import Groups, same_members
 from optrace.recording.models import Models
 from optrace.recording.parameters import Parameters
+from optrace.recording.patches import subclasses
 from optrace.recording.placements import shards_behind
 from optrace.recording.sites import CallSites
 from optrace.recording.variables import find_variables
@@ -52,7 +53,8 @@ class Registry:
     def follow(self) -> None:
         """Find what exists, and hear of what will be made."""
         gc.collect()  # models that nobody holds any more are not part of this run
-        for thing in gc.get_objects():
+        wanted = {id(kind) for base in (nn.Module, Optimizer) for kind in subclasses(base)}
+        for thing in [thing for thing in gc.get_objects() if id(type(thing)) in wanted]:
             kind = type(thing)
             try:
                 if issubclass(kind, nn.Module):

@@ -26,7 +26,9 @@ def run_ranks(
 ) -> dict[int, Any]:
     """Run `body(rank, size)` on every rank; what each gave back, by rank. The trace is `folder/run.optrace`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "torch.distributed.tensor", "torch.nn.parallel", "optrace"])
+    context.set_forkserver_preload(
+        ["torch", "torch._dynamo", "torch.distributed.tensor", "torch.nn.parallel", "optrace"]
+    )
     results: Any = context.Queue()
     ranks = [
         context.Process(target=_rank, args=(folder, body, rank, size, record, grouped, options, results))
