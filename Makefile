@@ -1,7 +1,7 @@
 # make demo   record a training script and look at the recording
 # make test   run the tests, ruff and mypy
 # make test-slow   run the tests that take long
-# make bench  measure what recording and reading cost, beside what people use now (some minutes, a quiet machine)
+# make bench  measure what recording and reading cost, beside what people use now (12 minutes, a quiet machine)
 # make lint   ruff and mypy alone
 # make clean  remove the environment and everything that was built
 #
@@ -35,9 +35,9 @@ test: $(VENV)/.installed-test
 test-slow: $(VENV)/.installed-test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m slow
 
-# BENCH chooses: make bench BENCH='tiny mlp-100k'
+# BENCH chooses: make bench BENCH='tiny mlp-100k'. Without it everything is measured, and the page put into RESULTS.md.
 bench: $(VENV)/.installed-benchmarks
-	$(BIN)/python -m benchmarks $(BENCH)
+	$(BIN)/python -m benchmarks $(or $(BENCH),--out benchmarks/RESULTS.md)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

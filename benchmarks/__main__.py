@@ -4,6 +4,7 @@
     python -m benchmarks tiny mlp-100k          these workloads, no reading
     python -m benchmarks --reading              reading alone
     python -m benchmarks --quick                short rounds, a smaller trace: to see that it works
+    python -m benchmarks --out benchmarks/RESULTS.md    everything, and the page into that file
 """
 
 from __future__ import annotations
@@ -21,15 +22,31 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import overhead, reading
+from benchmarks import overhead, reading, targets
 from benchmarks.recorders import RECORDERS
 from benchmarks.workloads import WORKLOADS
 
 PACKAGES = ("torch", "numpy", "xxhash", "tensorboard", "wandb")
 
 
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+page: list[str] = []
+"""Every line written so far."""
+
+
 def write(line: str) -> None:
+    page.append(line)
     print(line, flush=True)
+
+
+def keep(path: Path) -> None:
+    """Put the page into a file, in place of the one before: what stands around it there is somebody's comment on it."""
+    text = path.read_text(encoding="utf-8") if path.exists() else f"# Results\n\n{BEGIN}\n{END}\n"
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise SystemExit(f"{path} has no lines {BEGIN} and {END} to put the page between")
+    path.write_text("\n".join([f"{before}{BEGIN}", "", *page, "", f"{END}{after}"]), encoding="utf-8")
 
 
 def options() -> argparse.Namespace:
@@ -44,6 +61,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=0.4, help="how long one bare round lasts (0.4)")
     parser.add_argument("--threads", type=int, help="torch's own threads (its default if left out)")
     parser.add_argument("--folder", type=Path, help="where traces are written, and removed again")
+    parser.add_argument("--out", type=Path, help="a file to put the page into as well")
     parser.add_argument("--quick", action="store_true", help="short rounds and a small trace")
     chosen = parser.parse_args()
     unknown = [name for name in chosen.workloads if name not in WORKLOADS]
@@ -91,22 +109,27 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=chosen.folder, prefix="optrace-benchmarks-") as made:
         folder = Path(made)
         machine(folder)
+        rows: list[overhead.Row] = []
         for device in devices if workloads else []:
             where = "" if device == "cpu" else f" on {torch.cuda.get_device_name()}"
             write(f"\n## Recording{where}: time of a turn, as a ratio to the bare loop\n")
-            rows = (
+            measured = (
                 overhead.measure(name, optimizer, device, recorders, seconds, folder)
                 for name in workloads
                 for optimizer in optimizers
             )
-            overhead.table(rows, recorders, write)
+            rows += overhead.table(measured, recorders, write)
+        read: list[tuple[str, reading.Measured]] = []
         if everything or chosen.reading:
             write("\n## Reading\n\n| what | |\n| --- | --: |")
-            write(f"| `import optrace` | {reading.import_time()} |")
-            for kind, turns in reading.TRACES.items():
-                for label, value in reading.measure(kind, max(5, turns // 20) if chosen.quick else turns, folder):
-                    write(f"| {kind}: {label} | {value} |")
+            for kind, found in reading.everything(chosen.quick, folder):
+                read.append((kind, found))
+                write(f"| {kind}{': ' if kind else ''}{found[0]} | {found[1]} |")
+        write("\n## Targets\n")
+        targets.table([row for row in rows if row.device == "cpu"], read, write)
     write(f"\nMeasured in {time.perf_counter() - began:.0f} s.")
+    if chosen.out:
+        keep(chosen.out)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,8 @@ from benchmarks.recorders import RECORDERS, After, Recorder, nothing
 from benchmarks.workloads import WORKLOADS, Workload
 
 ROUNDS = 7
-PATIENCE = 10.0  # seconds; a recorder that has taken longer gets no further round, or turn
+LEAST_ROUNDS = 3  # a spread needs as many
+PATIENCE = 8.0  # seconds; a recorder that has taken longer gets no further round, or turn
 FEW_ROUNDS = {"wandb": 3}  # starting it takes seconds
 WARM = 2  # the first turns also store names, texts and first values; past the budget the second is a keyframe
 ROOM = 2 << 30  # bytes of disk and memory that are left alone
@@ -34,6 +35,7 @@ class Row:
 
     workload: str
     optimizer: str
+    device: str
     elements: int
     bare: list[float] = field(default_factory=list)
     """Seconds a turn, one for each round."""
@@ -50,18 +52,19 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
         for _ in range(2):
             workload.step()
     except (MemoryError, RuntimeError) as error:
-        return Row(name, optimizer, 0, missing=dict.fromkeys(names, f"the model does not fit: {_line(error)}"))
-    row = Row(name, optimizer, workload.elements)
+        return Row(name, optimizer, device, 0, missing=dict.fromkeys(names, f"the model does not fit: {_line(error)}"))
+    row = Row(name, optimizer, device, workload.elements)
     one = min(_turns(workload, None, 1) for _ in range(3))
     count = max(1, round(seconds / one))
     _turns(workload, None, count)
     spent = dict.fromkeys(names, 0.0)
     for number in range(ROUNDS):
+        if names and all(name in row.missing or _enough(name, spent[name], number, seconds, one) for name in names):
+            break
         bare = _round(nothing, workload, count, seconds, folder)
         row.bare.append(bare)
         for recorder in names:
-            patience = PATIENCE if number < 3 else 12 * max(seconds, one)
-            if recorder in row.missing or spent[recorder] > patience or number >= FEW_ROUNDS.get(recorder, ROUNDS):
+            if recorder in row.missing or _enough(recorder, spent[recorder], number, seconds, one):
                 continue
             lack = _lack(recorder, workload, count, folder)
             if lack is not None:
@@ -75,6 +78,13 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
                 row.missing[recorder] = _line(error)
             spent[recorder] += time.perf_counter() - start
     return row
+
+
+def _enough(recorder: str, spent: float, number: int, seconds: float, one: float) -> bool:
+    """Whether a recorder that has taken so many seconds gets no further round. optrace always has a spread."""
+    if recorder.startswith("optrace") and number < LEAST_ROUNDS:
+        return spent > 8 * PATIENCE
+    return spent > PATIENCE or number >= FEW_ROUNDS.get(recorder, ROUNDS)
 
 
 def _round(recorder: Recorder, workload: Workload, count: int, seconds: float, folder: Path) -> float:
@@ -136,12 +146,14 @@ def _line(error: BaseException) -> str:
 # The table
 
 
-def table(rows: Iterator[Row], names: list[str], write: Callable[[str], None]) -> None:
-    """Markdown, row by row as they are measured."""
+def table(rows: Iterable[Row], names: list[str], write: Callable[[str], None]) -> list[Row]:
+    """Markdown, row by row as they are measured; gives the rows."""
+    done = []
     write("| workload | numbers | optimizer | bare | " + " | ".join(names) + " |")
     write("| --- | --: | --- | --: |" + " --: |" * len(names))
     notes: dict[str, list[str]] = {}
     for row in rows:
+        done.append(row)
         cells = []
         for name in names:
             ratios = row.ratios.get(name)
@@ -152,6 +164,7 @@ def table(rows: Iterator[Row], names: list[str], write: Callable[[str], None]) -
         write(f"| {row.workload} | {row.elements:,} | {row.optimizer} | {bare} | " + " | ".join(cells) + " |")
     for note, where in notes.items():
         write(f"\nNot measured ({', '.join(where)}): {note}.")
+    return done
 
 
 def _ratio(ratios: list[float]) -> str:

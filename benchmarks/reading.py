@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,48 +40,62 @@ TRACES = {"long": 333_334, "wide": 20}
 """`long`: two parameters and a million events. `wide`: 5,000 parameters and 60 events. Turns of the loop."""
 
 
-def measure(kind: str, turns: int, folder: Path) -> list[tuple[str, str]]:
+Measured = tuple[str, str, float]
+"""What was measured, its figures as text, and the one that a target may be set for: seconds (the p99), or MB."""
+
+
+def measure(kind: str, turns: int, folder: Path) -> list[Measured]:
     """Record a trace in one process, read it in another."""
     with tempfile.TemporaryDirectory(dir=folder) as made:
         path = Path(made) / "run.optrace"
         subprocess.run([sys.executable, "-c", RECORD, kind, str(turns), str(path)], check=True)
         command = [sys.executable, "-m", "benchmarks.reading", str(path)]
         found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [(str(label), str(value)) for label, value in json.loads(found)]
+    return [(str(label), str(text), float(number)) for label, text, number in json.loads(found)]
 
 
-def import_time() -> str:
+def everything(quick: bool, folder: Path) -> Iterator[tuple[str, Measured]]:
+    """All that is measured of reading, each with the kind of trace it is about."""
+    yield "", import_time()
+    for kind, turns in TRACES.items():
+        for found in measure(kind, max(5, turns // 20) if quick else turns, folder):
+            yield kind, found
+
+
+def import_time() -> Measured:
     runs = [subprocess.run([sys.executable, "-c", IMPORT], check=True, stdout=subprocess.PIPE) for _ in range(9)]
-    return _milliseconds([float(run.stdout) for run in runs])
+    return _times("`import optrace`", [float(run.stdout) for run in runs])
 
 
-def read(path: Path) -> list[tuple[str, str]]:
+def read(path: Path) -> list[Measured]:
     """Everything that is measured of one trace, in this process."""
     import optrace
 
-    rows: list[tuple[str, str]] = []
     before = _memory()
-    trace, took = _timed(lambda: optrace.load(path))
+    trace, opening = _timed(lambda: optrace.load(path))
     count = len(trace.events)
     chance = random.Random(0)
-    rows.append(("events, parameters", f"{count:,}, {len(trace.parameters):,}"))
-    rows.append(("on disk", f"{trace.size() / 1e6:.1f} MB"))
-    rows.append(("`optrace.load`", _milliseconds([took])))
     names = list(trace.parameters)
-    first = count // 2
+    middle = count // 2
 
     def at(place: int) -> Any:
         return trace.value(chance.choice(names), "param", at=place)
 
-    rows.append(("first value", _milliseconds([_timed(lambda: at(first))[1]])))
-    steps = range(first, min(first + 1000, count - 1))
-    rows.append(("event by event: p50, p99", _milliseconds([_timed(lambda n=n: trace.events[n])[1] for n in steps])))
+    rows: list[Measured] = [
+        ("events, parameters", f"{count:,}, {len(names):,}", count),
+        ("on disk", f"{trace.size() / 1e6:.1f} MB", trace.size() / 1e6),
+        _times("`optrace.load`", [opening]),
+        _times("first value", [_timed(lambda: at(middle))[1]]),
+    ]
+    steps = range(middle, min(middle + 1000, count - 1))
+    rows.append(_times("event by event: p50, p99", [_timed(lambda n=n: trace.events[n])[1] for n in steps]))
     places = [chance.randrange(3, count) for _ in range(1000)]
-    rows.append(("value at a random place: p50, p99", _milliseconds([_timed(lambda n=n: at(n))[1] for n in places])))
-    whole = [_timed(lambda: trace.statistics(names[-1], "grad", "norm"))[1] for _ in range(3)]
-    rows.append(("a gradient's norm over the run: first, again", f"{whole[0] * 1e3:.1f}, {whole[-1] * 1e3:.1f} ms"))
-    rows.append(("`check`, all rules", _milliseconds([_timed(lambda: optrace.check(trace))[1]])))
-    rows.append(("memory: the process, of it optrace", f"{_memory():.0f} MB, {_memory() - before:.0f} MB"))
+    rows.append(_times("value at a random place: p50, p99", [_timed(lambda n=n: at(n))[1] for n in places]))
+    first, *_, again = [_timed(lambda: trace.statistics(names[-1], "grad", "norm"))[1] for _ in range(3)]
+    rows.append(("a gradient's norm over the run: first, again", f"{first * 1e3:.1f}, {again * 1e3:.1f} ms", first))
+    rows.append(_times("`check`, all rules", [_timed(lambda: optrace.check(trace))[1]]))
+    held = _memory()
+    rows.append(("memory: the process, of it optrace", f"{held:.0f} MB, {held - before:.0f} MB", held))
     return rows
 
 
@@ -91,11 +105,13 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return result, time.perf_counter() - start
 
 
-def _milliseconds(times: list[float]) -> str:
-    median = statistics.median(times) * 1e3
+def _times(label: str, times: list[float]) -> Measured:
+    """The median; of many, the 99th percentile as well."""
+    median = statistics.median(times)
     if len(times) < 100:
-        return f"{median:.1f} ms"
-    return f"{median:.3f}, {sorted(times)[int(0.99 * len(times))] * 1e3:.3f} ms"
+        return label, f"{median * 1e3:.1f} ms", median
+    late = sorted(times)[int(0.99 * len(times))]
+    return label, f"{median * 1e3:.3f}, {late * 1e3:.3f} ms", late
 
 
 def _memory() -> float:

@@ -121,7 +121,10 @@ class Adjustment:
 
     @cached_property
     def _both(self) -> tuple[Array | None, Array | None]:
-        return self._value()
+        before, after = self._value()
+        if before is not None and after is not None and before.shape != after.shape:
+            return None, None  # one is a sample, the other whole
+        return before, after
 
     @cached_property
     def value(self) -> Array | None:

@@ -86,7 +86,10 @@ class Rows:
         """Up to `limit` versions of param groups with ids above `beyond`: id, optimizer, and their JSON text."""
         query = "SELECT id, optimizer, value FROM groups WHERE id > ? ORDER BY id LIMIT ?"
         rows = self._index.rows(query, (beyond, limit))
-        return [(int(number), int(optimizer), str(text)) for number, optimizer, text in rows]
+        try:
+            return [(int(number), int(optimizer), str(text)) for number, optimizer, text in rows]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise DamagedError(f"{self.path} is damaged: its param groups cannot be read") from error
 
     def _read_meta(self) -> dict[str, Any]:
         try:
