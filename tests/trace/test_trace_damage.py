@@ -17,67 +17,9 @@ import pytest
 from whole import attempt
 
 import optrace
-<<<<<<< HEAD
-from optrace.errors import DamagedError, LookupFailed, OptraceError, TraceError
-from optrace.trace.format import EVENTS_FILE, INDEX_FILE, TENSORS_FILE, VERSIONS
-
-
-def read_everything(path: Path) -> str:
-    """A digest of all that a trace says. Only `OptraceError` may come out of it."""
-    whole = hashlib.sha256()
-
-    def add(thing: Any) -> None:
-        whole.update(repr(thing).encode("utf-8", "replace"))
-
-    with optrace.load(path) as trace:
-        add(sorted(trace.meta.items()))
-        add(sorted(trace.sources.items()))
-        add((trace.models, trace.bindings, trace.optimizers, len(trace.iterations)))
-        for event in trace.events:
-            add((event, str(event.position), event.failed, event.skipped, event.by_hand))
-            add(trace.effect(event))
-            add(trace.groups(event))
-        add(trace.marks)
-        add((trace.gaps, [str(gap) for gap in trace.gaps], trace.phases))
-        add([[event.seq for event in iteration.events] for iteration in trace.iterations])
-        if len(trace.events):
-            add(sorted(trace.written(None)))
-        for name, parameter in trace.parameters.items():
-            add((name, parameter))
-            for kind in trace.kinds(name):
-                for number in trace.writes(name, kind):
-                    kept = trace.exactness(name, kind, at=int(number))
-                    add(kept)
-                    if kept == "not kept":
-                        continue
-                    if kept in ("exact", "keyframe"):
-                        value = trace.value(name, kind, at=int(number))
-                        if value is not None and value.size < 1 << 22:
-                            add((value.dtype, value.shape, value.tobytes()))
-                        add(trace.sparse(name, kind, at=int(number)))
-                    else:
-                        found = trace.sample(name, kind, at=int(number))
-                        add(found and (found.indices.tobytes(), found.values.tobytes(), found.statistics))
-                add([statistic.tobytes() for statistic in trace.statistics(name, kind, "norm")])
-        for optimizer in trace.optimizers:
-            add(trace.all_groups(optimizer))
-    return whole.hexdigest()
-
-
-def attempt(path: Path) -> str:
-    """The digest, or the kind of error."""
-    try:
-        return read_everything(path)
-    except OptraceError as error:
-        said, kind = str(error), type(error).__name__
-    assert said
-    assert "\n" not in said
-    return kind
-=======
 from optrace.errors import DamagedError, LookupFailed, TraceError
-from optrace.trace.format import EVENTS_FILE, FORMAT_VERSION, INDEX_FILE, SEAL_FILE, TENSORS_FILE
+from optrace.trace.format import EVENTS_FILE, INDEX_FILE, SEAL_FILE, TENSORS_FILE, VERSIONS
 from optrace.trace.seal import seal
->>>>>>> 731c865 (Seal the index of a finished trace with a checksum; fuzz what is concluded from damaged and hostile traces too)
 
 
 @pytest.fixture
