@@ -12,7 +12,6 @@ The command line prints the message of any of them as one line and exits with 2.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -43,6 +42,8 @@ class LookupFailed(OptraceError, LookupError):
 def nearest(wanted: str, known: Iterable[str], limit: int = 3) -> str:
     """The end of an error message: the known names nearest to `wanted`, or ''."""
     names = list(known)
+    import difflib  # here alone, where time does not matter
+
     close = difflib.get_close_matches(wanted, names, n=limit, cutoff=0.4)
     if not close:
         lowered = wanted.lower()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -96,6 +95,8 @@ def _play(lesson: Lesson, folder: Path) -> Played:
 
 def _check(places: list[Path]) -> int:
     """Run each lesson once, and hold its text in every language against the runs."""
+    import tempfile
+
     from optrace.errors import OptraceError
     from optrace.lessons.check import differences, problems
     from optrace.lessons.played import Played
@@ -122,6 +123,8 @@ def _check(places: list[Path]) -> int:
 
 
 def _print_lesson(place: Path, language: str) -> None:
+    import tempfile
+
     from optrace.lessons.plain import plain
     from optrace.lessons.read import read_lesson
 

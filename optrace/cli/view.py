@@ -25,11 +25,11 @@ class View(Command):
         add_trace(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
+        gc.disable()  # until the screen is there: a twelfth of the time was looking for garbage in what is imported
         trace = open_trace(arguments.trace)  # what cannot be read is said before the screen changes
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
             trace.close()
             shown = f"optrace show {arguments.trace}"
             raise OptraceError(f"optrace view needs a terminal; without one there is: {printable(shown)}")
-        gc.disable()  # until the screen is there: nothing of what is imported is garbage
         import_module("optrace.tui.app").show(trace)
         return ExitCode.SUCCESS

@@ -6,7 +6,6 @@ import math
 from functools import cache
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from optrace.errors import DamagedError
@@ -28,6 +27,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name in _NUMPY:
         return np.dtype(name).newbyteorder("<")
     if name in _ML:
+        import ml_dtypes  # only where such a value is read: it takes as long as a tenth of NumPy
+
         found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return found
     return np.dtype(np.uint8)

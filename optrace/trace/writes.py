@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 Slot = tuple[int, str]  # parameter id, kind
 _EMPTY = np.empty(0, np.int64)
+FEW = 16
+"""Effects up to which the events of each are looked for one by one."""
 
 
 def _holds(change: Change) -> bool:
@@ -112,15 +114,7 @@ class Writes:
         if count == self._count:
             return
         column = trace.column("effect")
-        order = np.argsort(column, kind="stable")
-        grouped = column[order]
-        starts = np.flatnonzero(np.diff(grouped, prepend=np.int32(-2)))
-        ends = np.append(starts, len(grouped))[1:]
-        self._occurrences = {
-            int(grouped[start]): order[start:end]
-            for start, end in zip(starts, ends, strict=True)
-            if grouped[start] >= 0
-        }
+        self._occurrences = _grouped(column)
         for number in trace.effect_ids(self._last_effect):
             self._last_effect = number
             for change in trace.effect_by_id(number).changes:
@@ -133,3 +127,17 @@ class Writes:
                     kinds.append(change.kind)
         self._cached_all.cache_clear()
         self._count = count
+
+
+def _grouped(column: Array) -> dict[int, Array]:
+    """Of each number from 0 on in the column: its places, ascending."""
+    highest = int(column.max(initial=-1))
+    if highest < FEW:  # a comparison for each is quicker than sorting a million
+        found = {number: np.flatnonzero(column == number) for number in range(highest + 1)}
+        return {number: places for number, places in found.items() if len(places)}
+    order = np.argsort(column, kind="stable")
+    grouped = column[order]
+    starts = np.flatnonzero(np.diff(grouped, prepend=np.int32(-2)))
+    ends = np.append(starts, len(grouped))[1:]
+    pairs = zip(starts, ends, strict=True)
+    return {int(grouped[start]): order[start:end] for start, end in pairs if grouped[start] >= 0}

@@ -14,6 +14,9 @@ from optrace.tui.core.spans import Span
 from optrace.tui.core.tabs import history
 from optrace.tui.screens.panes import Panes
 
+LATER = 0.1
+"""Seconds from the start of the screen until something is read in the background."""
+
 
 class Background(Panes):
     """A part of the main screen."""
@@ -29,11 +32,8 @@ class Background(Panes):
         self.want_history()
 
     def start_background(self) -> None:
-        """After the first screen has been drawn."""
-        if self.session.machine.parts.ready:
-            self.call_after_refresh(self._check)
-        else:
-            self.call_after_refresh(self._start_ledger)
+        """A little later, so that nothing shares the processor with drawing the first screen."""
+        self.set_timer(LATER, self._check if self.session.machine.parts.ready else self._start_ledger)
 
     def _start_ledger(self) -> None:
         self.run_worker(self._open_ledger, thread=True, group="ledger", exit_on_error=False)

@@ -42,6 +42,7 @@ class Panes(Screen[None]):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session = session
+        self._arranged = (0, 0)
         self.topbar = TopBar(session)
         self.timeline = TimelinePane(session)
         self.panebar = PaneBar()
@@ -82,6 +83,9 @@ class Panes(Screen[None]):
         self._arrange(event.size.width, event.size.height)
 
     def _arrange(self, width: int, height: int) -> None:
+        if self._arranged == (width, height):
+            return
+        self._arranged = (width, height)
         narrow = width < NARROW or height < LOW
         self.set_class(narrow, "-narrow")
         self.set_class(not narrow and width >= WIDE, "-wide")

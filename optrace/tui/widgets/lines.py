@@ -39,6 +39,7 @@ class Lines(ScrollView, can_focus=False):
         super().__init__(**settings)
         self._strips: OrderedDict[int, tuple[Line, Strip]] = OrderedDict()
         self._drawn_width = 0
+        self._shown = Size(0, 0)
         self._base = Style()
 
     def entitle(self, title: str, below: str = "") -> None:
@@ -72,6 +73,7 @@ class Lines(ScrollView, can_focus=False):
         if self.virtual_size != Size(width, count):
             self.virtual_size = Size(width, count)
             width = self.scrollable_content_region.width
+        self._shown = Size(width, height)
         known, self._strips = self._strips, OrderedDict()
         same_width = width == self._drawn_width
         self._drawn_width = width
@@ -119,8 +121,9 @@ class Lines(ScrollView, can_focus=False):
         return self._strip(self.scroll_offset.y + y, width)[1].apply_style(self._base)
 
     def on_resize(self) -> None:
-        self._strips.clear()
-        self.show()
+        if self._shown != self.scrollable_content_region.size or not self._strips:
+            self._strips.clear()
+            self.show()
 
     def _fail(self, error: Exception) -> None:
         # Drawn at this width, even so: else each line of it would be tried anew, and that without end.
@@ -137,6 +140,13 @@ def paint(app: App[Any], line: Line) -> Strip:
     dark = app.current_theme.dark
     colour = not app.no_color
     poor = getattr(app, "ascii_only", False)
-    return Strip(
-        [Segment(ascii_only(span.text) if poor else span.text, style_of(span.role, dark, colour)) for span in line]
-    )
+    pieces: list[Segment] = []
+    role, texts = "", [""]
+    for span in [*line, Span("", "end")]:
+        if span.role != role:  # one piece for all that look the same: each costs a terminal's sequence
+            text = "".join(texts)
+            if text:
+                pieces.append(Segment(ascii_only(text) if poor else text, style_of(role, dark, colour)))
+            role, texts = span.role, []
+        texts.append(span.text)
+    return Strip(pieces)
