@@ -32,7 +32,10 @@ from optrace.tui.app import ViewApp
 from optrace.tui.core.session import View
 from optrace.tui.core.tabs import TABS
 from optrace.tui.screens.keys import KEYS, sign
+from optrace.tui.screens.panes import Panes
 
+Measured = dict[tuple[str, str], "Times"]
+"""By `cold` or `warm`, and by key."""
 RUN = 4
 """Presses after each jump: the first cold, the others warm."""
 SIZES = ((80, 24), (120, 36), (200, 50))
@@ -77,18 +80,16 @@ def keys() -> Iterator[tuple[str, str]]:
             yield binding.key.split(",")[0], sign(binding)
 
 
-def measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[str, ...] = TABS) -> dict[tuple[str, str], Times]:
-    """By `cold` or `warm` and the key: how long the presses took."""
+def measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[str, ...] = TABS) -> Measured:
+    """Press each key so often, over all tabs."""
     return asyncio.run(_measure(path, size, presses, tabs))
 
 
-async def _measure(
-    path: Path, size: tuple[int, int], presses: int, tabs: tuple[str, ...]
-) -> dict[tuple[str, str], Times]:
+async def _measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[str, ...]) -> Measured:
     app = Watched(optrace.load(path), ascii_only=False)
     app.driver_class = Nowhere
     running = asyncio.create_task(app.run_async(size=size))
-    found: dict[tuple[str, str], Times] = defaultdict(Times)
+    found: Measured = defaultdict(Times)
     chance = random.Random(0)
     try:
         while not app.session.findings.ready:
@@ -145,13 +146,13 @@ async def _idle(app: Watched) -> None:
     """Until the screen has nothing left to do for what it was told."""
     quiet = 0
     while quiet < 3:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.0005 if quiet else 0)
         quiet = 0 if _busy(app) else quiet + 1
 
 
 def _busy(app: Watched) -> bool:
     screen: Screen[Any] = app.screen
-    pumps = (app, screen, *screen.walk_children())
+    pumps = (app, screen, *(screen.panes if isinstance(screen, Panes) else screen.walk_children()))
     return (
         bool(screen._dirty_widgets or screen._layout_required or screen._repaint_required or screen._callbacks)
         or screen._scroll_required
@@ -165,7 +166,7 @@ def percentile(times: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def summary(found: dict[tuple[str, str], Times]) -> list[tuple[str, str]]:
+def summary(found: Measured) -> list[tuple[str, str]]:
     """Of all keys together, cold and warm: p50, p99, and the key whose own p99 is the greatest."""
     rows = []
     for state in ("cold", "warm"):
@@ -205,7 +206,8 @@ def main() -> None:
                 print(f"  {label}: {value}")
             for (state, key), times in sorted(found.items(), key=lambda entry: -percentile(entry[1].processor, 0.99)):
                 if percentile(times.processor, 0.99) * 1e3 > chosen.slow:
-                    print(f"    {key:9s} {state}: {_pair(times.processor)} of {len(times.wall)}, clock {_pair(times.wall)}")
+                    took = f"{_pair(times.processor)}, by the clock {_pair(times.wall)}"
+                    print(f"    {key:9s} {state}: {took}, {len(times.wall)} presses")
 
 
 if __name__ == "__main__":

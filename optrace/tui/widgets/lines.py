@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
+from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
@@ -41,12 +42,16 @@ class Lines(ScrollView, can_focus=False):
         self._drawn_width = 0
         self._shown = Size(0, 0)
         self._base = Style()
+        self._entitled = ("", "")
 
     def entitle(self, title: str, below: str = "") -> None:
         """Words in the frame, above and below."""
         poor = getattr(self.app, "ascii_only", False)
         words = [cut(text, max(0, self.outer_size.width - 6)) for text in (title, below)]
-        self.border_title, self.border_subtitle = (escape(ascii_only(text) if poor else text) for text in words)
+        above, under = (escape(ascii_only(text) if poor else text) for text in words)
+        if (above, under) != self._entitled:  # setting them draws the whole pane anew
+            self._entitled = (above, under)
+            self.border_title, self.border_subtitle = above, under
 
     # What subclasses say
 
@@ -113,6 +118,10 @@ class Lines(ScrollView, can_focus=False):
     def render_lines(self, crop: Region) -> list[Strip]:
         self._base = self.rich_style  # worked out from all ancestors: once for all lines
         return super().render_lines(crop)
+
+    def get_line_filters(self) -> list[LineFilter]:
+        """All but the one for a terminal's own colours: nothing here is drawn in them, and it takes a while."""
+        return [each for each in self.app.get_line_filters() if not isinstance(each, ANSIToTruecolor)]
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
