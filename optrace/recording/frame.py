@@ -20,6 +20,7 @@ Change = tuple[Slot, int]
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
 _LOST = int(Op.LOST)
+_MANY_EFFECTS = 1000
 _NOTHING_LEFT = (int(Op.CLEAR), int(Op.GONE))
 
 
@@ -37,6 +38,7 @@ class Frame:
         self.unselected: set[int] = set()  # parameters whose values are not kept
         self._entries: list[tuple[Slot, Form | None, int, int, bool, int]] = []  # by code
         self._effects: dict[tuple[int, ...], int] = {}
+        self._numbered = self._renewed = 0
         self._samples: dict[tuple[int, int], array[int]] = {}
         self.codes: list[int] = []
         self.start = 0
@@ -96,10 +98,22 @@ class Frame:
         self.codes.clear()
         known = self._effects.get(codes)
         if known is None:
-            known = self._effects[codes] = len(self._effects)
+            known = self._effects[codes] = self.number()
             entries = json.dumps(self._describe(codes), separators=(",", ":"))
             self._writer.row("INSERT INTO effect VALUES (?, ?, ?)", known, event, entries)
         return known
+
+    def number(self) -> int:
+        """An effect's id that no other has."""
+        self._numbered += 1
+        return self._numbered - 1
+
+    def renew(self) -> int:
+        """Forget the effects that have been stored, where they are many. Later events use none with a smaller id."""
+        if len(self._effects) > _MANY_EFFECTS:
+            self._effects.clear()
+            self._renewed = self._numbered
+        return self._renewed
 
     def lose(self, slot: Slot) -> None:
         """From here on the value is not known."""

@@ -56,6 +56,8 @@ class Gate:
                 # What was done by hand belongs to the iteration that ends.
                 recorder.noticing.notice([], chain, deep=True)
                 self._shut((turns.iteration + 1, 0))
+            elif not self.shut and recorder.chunks is not None:
+                recorder.chunks.turn(chain)
         return self.shut
 
     def count(self, scope: Scope) -> None:

@@ -49,6 +49,4 @@ class Ranks:
         """torchrun, to start the script under `optrace run OPTIONS`."""
         mine = ["-m"] if not self._as_module else []  # optrace is a module, whatever the script is
         theirs = ["-m"] if self._as_module else []
-        return Module(
-            _MODULE, [*self._options, *mine, "optrace", "run", *options, *theirs, self._script, *self._rest]
-        )
+        return Module(_MODULE, [*self._options, *mine, "optrace", "run", *options, *theirs, self._script, *self._rest])

@@ -37,6 +37,10 @@ class Options:
     """Patterns of parameter names whose values are kept; none for all."""
     exclude: tuple[str, ...] = ()
     """Patterns of names, among these, whose values are not kept."""
+    last: int | None = None
+    """Only so many of the last iterations are kept."""
+    ignore: tuple[str, ...] = ()
+    """Codes of findings that do not end a recording of the last iterations."""
 
     def wants(self, iteration: int) -> bool:
         """Whether an iteration is one of those asked for."""
@@ -50,7 +54,8 @@ class Options:
     @property
     def why(self) -> str:
         """What was asked for, in words."""
-        parts = [f"every {self.every} iterations"] if self.every > 1 else []
+        parts = [f"the last {self.last:,} iterations"] if self.last else []
+        parts += [f"every {self.every} iterations"] if self.every > 1 else []
         if self.first:
             parts.append(f"from {self.first}")
         if self.until < FOREVER:
@@ -71,6 +76,8 @@ def checked(
     every: int = 1,
     first: int = 0,
     until: int | None = None,
+    last: int | None = None,
+    ignore: Iterable[str] = (),
 ) -> Options:
     """Options from what the user wrote. Raises `OptraceError` with one line that says what is wrong."""
     size = DEFAULT_BUDGET if budget is None else parse_size(budget)
@@ -82,8 +89,14 @@ def checked(
     end = FOREVER if until is None else _count("until", until, 1)
     if end <= first:
         raise OptraceError(f"until {end} is not after from {first}: no iteration would be recorded")
+    if last is not None:
+        last = _count("last", last, 1)
+        if capture not in ("auto", "exact"):
+            raise OptraceError(f"last keeps every bit of the last iterations: it does not go with capture {capture}")
+        if every > 1:
+            raise OptraceError(f"last keeps all of the last iterations: it does not go with every {every}")
     include, exclude = _patterns(params)
-    return Options(size, capture, every, first, end, include, exclude)
+    return Options(size, capture, every, first, end, include, exclude, last, tuple(ignore))
 
 
 def whole(name: str, text: str | None) -> int | None:

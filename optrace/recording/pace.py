@@ -53,8 +53,8 @@ class Pace:
         frame.whole_until = _LATER  # unless `look` says otherwise
         frame.small = 6 * 8 if self.capture == "stats" else frame.small
         frame.sample = self.capture != "stats"
-        asked = options.windowed or options.capture != "auto"
-        self._note(0, 0, f"asked for: {options.why}" if asked else "there is room for everything")
+        asked = options.windowed or options.last or options.capture != "auto"
+        self.note(0, 0, f"asked for: {options.why}" if asked else "there is room for everything")
         self.look(0, 0)
 
     def wants(self, iteration: int) -> bool:
@@ -104,12 +104,12 @@ class Pace:
                 self._sample(iteration, event)
         if left < CLOSING + self._iteration and not self.spent:
             self.spent = self.selective = True
-            self._note(iteration, event, f"no room is left in {format_size(limit)}", "nothing")
+            self.note(iteration, event, f"no room is left in {format_size(limit)}", "nothing")
         elif used >= self._mark and not self.spent:
             self._mark = used + left // SHARE
             self.stride *= 2
             self.selective = True
-            self._note(iteration, event, f"{format_size(max(left, 0))} of {format_size(limit)} are left")
+            self.note(iteration, event, f"{format_size(max(left, 0))} of {format_size(limit)} are left")
         frame.until = writer.tensors.size + left - CLOSING // 2
         self.look_at = _LATER if self.spent else writer.appended + max(LEAST_LOOK, min(self._mark - used, left) // 4)
 
@@ -119,7 +119,7 @@ class Pace:
         self._frame.whole = False
         self._since = used
         self._mark = max(self._mark, used + (limit - used) // SHARE)
-        self._note(iteration, event, f"half of {format_size(limit)} is used")
+        self.note(iteration, event, f"half of {format_size(limit)} is used")
 
     def _keyframe(self, used: int) -> bool:
         """Keyframes take as much room as what lies between them."""
@@ -133,6 +133,7 @@ class Pace:
         self._since = used + self._cost
         return self._cost < _LATER
 
-    def _note(self, iteration: int, event: int, reason: str, capture: str = "") -> None:
+    def note(self, iteration: int, event: int, reason: str, capture: str = "") -> None:
+        """Say how much is recorded from event `event` on, and why."""
         row = (event, iteration, capture or self.capture, self.stride * self.options.every, reason)
         self._writer.row("INSERT OR REPLACE INTO phase VALUES (?, ?, ?, ?, ?)", *row)

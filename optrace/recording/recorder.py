@@ -27,6 +27,7 @@ from optrace.recording.noticing import Noticing
 from optrace.recording.options import Options
 from optrace.recording.pace import Pace
 from optrace.recording.registry import Registry
+from optrace.recording.ring import Chunks, RingPace
 from optrace.recording.scopes import Scope, Scopes, frames_above
 from optrace.recording.sites import CallSites
 from optrace.recording.threads import Threads
@@ -91,7 +92,9 @@ class Recorder:
         self._notice = self.noticing.notice
         self.restating = False
         """The next event begins with a keyframe."""
-        self.pace = Pace(options, writer, self.frame, self._sizes)
+        self.pace = (Pace if options.last is None else RingPace)(options, writer, self.frame, self._sizes)
+        self.chunks = None if options.last is None else Chunks(self, options.last)
+        """Where only the last iterations are kept."""
         self.gate = Gate(self, self.pace)
 
     # Calls
@@ -104,8 +107,15 @@ class Recorder:
 
     def keep_pace(self) -> None:
         """Wait where the writer is far behind. Holding no lock: it needs that to catch up."""
+        if self.chunks is not None and self.chunks.pending is not None:
+            with self.lock:
+                self.chunks.publish()
         if len(self.writer.rows) > MOST_ROWS:
             self.writer.wait_for_rows()
+        elif self.writer.crowded:
+            self.writer.wait_for_rows()
+            with self.lock:
+                self.pace.look(self.turns.iteration, self.events)
 
     def start(self, kind: str, target: object, frame: FrameType, deep: bool = True) -> Scope:
         """`begin`, for a caller that is unseen itself."""
@@ -204,6 +214,9 @@ class Recorder:
     def _restate(self) -> None:
         """A keyframe begins: all values once more, whole."""
         self.restating = False
+        if self.chunks is not None:
+            self.chunks.restate()
+            return
         changes, found = self.watch.current(self.tracked())
         self.frame.add(changes + [(slot, int(Op.RESTATED)) for slot in found], before=True)
 

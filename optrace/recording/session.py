@@ -82,6 +82,8 @@ class record:
         every: int = 1,
         first: int = 0,
         until: int | None = None,
+        last: int | None = None,
+        ignore: Iterable[str] = (),
         overwrite: bool = False,
         meta: Mapping[str, Any] | None = None,
     ) -> None:
@@ -93,7 +95,7 @@ class record:
         """When it has ended: whether all processes that record together have."""
         self._models = model
         self._optimizers = optimizer
-        self._options = checked(budget, capture, params, every, first, until)
+        self._options = checked(budget, capture, params, every, first, until, last, ignore)
         self._overwrite = overwrite
         self._meta = dict(meta or {})
         self._recorder: Any = None
@@ -290,7 +292,7 @@ class record:
         from optrace.trace.writer import TraceWriter
 
         options = self._options
-        writer = TraceWriter(self.path, self._writing_failed, options.budget)
+        writer = TraceWriter(self.path, self._writing_failed, options.budget, options.last)
         recorder = self._recorder = Recorder(writer, options, self._report, self._base)
         patches = self._patches = Patches()
         with writer.lock:

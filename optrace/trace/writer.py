@@ -21,13 +21,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import xxhash
-
 from optrace.trace.format import ALIGNMENT, EVENTS_FILE, INDEX_FILE, RECORD, SCHEMA, TENSORS_FILE
+from optrace.trace.pieces import PIECE, Segment, checksum, write_all
+from optrace.trace.ring import Chunk, Ring
 from optrace.trace.seal import seal
 
 COMMIT_SECONDS = 0.05
-PIECE = 1 << 20  # longest run of bytes under one checksum
 TENSOR_BLOCK, TENSOR_BLOCKS = 4 << 20, 16  # 64 MiB between the training and the disk
 EVENT_BLOCK, EVENT_BLOCKS = RECORD.size * 4096, 16
 WAKE_BLOCKS = 4  # full blocks that are worth waking the writer for
@@ -47,12 +46,13 @@ class WriteFailed(Exception):
 class Block:
     """Some of a stream's bytes on their way to the disk."""
 
-    __slots__ = ("data", "used", "written")
+    __slots__ = ("data", "file", "used", "written")
 
     def __init__(self, size: int) -> None:
         self.data = memoryview(bytearray(size))
         self.used = 0
         self.written = 0  # touched by the writer thread alone
+        self.file: str | None = None  # that its bytes begin
 
 
 class Stream:
@@ -65,7 +65,8 @@ class Stream:
         self.block = Block(block_size)
         self.full: deque[Block] = deque()
         self.failed = False
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o644)
+        self._folder = path.parent
+        self._fd = self._open(self.name)
         self._free: deque[Block] = deque()
         self._more = blocks - 1  # blocks that may still be allocated
         self._room = threading.Event()
@@ -102,6 +103,12 @@ class Stream:
         if padding:
             self.append(b"\0" * padding, padding)
         return self.size
+
+    def begin_file(self, name: str) -> None:
+        """What is appended from now on goes into a file of this name; offsets go on. Waits as `append` does."""
+        self.align()
+        self._next_block()
+        self.block.file = name
 
     def next_block(self) -> Block:
         """The block that takes the next bytes, empty; the one before is done. Waits while every block is full."""
@@ -143,17 +150,31 @@ class Stream:
 
     # The writer's side.
 
-    def write(self, block: Block, used: int, segments: list[tuple[str, int, int, int]]) -> None:
+    def write(self, block: Block, used: int, segments: list[Segment]) -> None:
         """Write a block up to `used`, in pieces, adding a checksum row for each."""
+        if block.file is not None:
+            name, block.file = block.file, None
+            self.go_on_in(self._open(name), name, self._offset)
         while block.written < used:
             piece = block.data[block.written : min(used, block.written + PIECE)]
-            done = 0
-            while done < len(piece):
-                done += os.write(self._fd, piece[done:])
-            digest = xxhash.xxh3_64_intdigest(piece)
-            segments.append((self.name, self._offset, len(piece), digest - (1 << 64) if digest >> 63 else digest))
+            write_all(self._fd, piece)
+            segments.append((self.name, self._offset, len(piece), checksum(piece)))
             self._offset += len(piece)
             block.written += len(piece)
+
+    def go_on_in(self, descriptor: int, name: str, offset: int) -> None:
+        """Write into another file from now on; the next byte's offset there, in the index's count."""
+        os.close(self._fd)
+        self._fd, self.name, self._offset = descriptor, name, offset
+
+    @property
+    def offset(self) -> int:
+        """Bytes on disk, in the index's count."""
+        return self._offset
+
+    def _open(self, name: str) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        return os.open(self._folder / name, flags, 0o644)
 
     def recycle(self, block: Block) -> None:
         block.used = block.written = 0
@@ -194,7 +215,9 @@ class TraceWriter:
     committed together. `row` queues a row of the index.
     """
 
-    def __init__(self, folder: Path, on_failure: Callable[[BaseException], None], budget: int = 0) -> None:
+    def __init__(
+        self, folder: Path, on_failure: Callable[[BaseException], None], budget: int = 0, last: int | None = None
+    ) -> None:
         self.folder = folder
         self.row_bytes = 0
         """What all rows queued so far come to in the index, roughly."""
@@ -208,7 +231,13 @@ class TraceWriter:
         self._on_failure = on_failure
         self._wake = threading.Event()
         self._stopping = False
-        self._segments: list[tuple[str, int, int, int]] = []
+        self._segments: list[Segment] = []
+        self.chunks: list[Chunk] = []
+        """Chunks of a ring that have begun, for the writer to take in."""
+        self.crowded = False
+        """The ring has no room for another chunk until the writer has let one go."""
+        self.after_commit: Callable[[], None] = lambda: None
+        """Called by the writer after each commit, and each time it finds nothing to commit."""
         self._late: deque[tuple[memoryview, int, Any]] = deque()
         folder.mkdir(parents=True, exist_ok=True)  # the recording has made way; a file that is there is an error
         self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
@@ -221,6 +250,11 @@ class TraceWriter:
         self._index.execute(f"PRAGMA wal_autocheckpoint = {pages}")
         self._index.execute(f"PRAGMA journal_size_limit = {pages * PAGE}")
         self._log = (pages + COMMIT_PAGES) * PAGE  # what it may come to, counted from the start
+        self.ring: Ring | None = None
+        if last is not None:
+            self._index.execute("BEGIN")
+            self.ring = Ring(folder, self._index, last)
+            self._index.execute("COMMIT")
         self._measure(0)
         self._thread = threading.Thread(target=self._run, name="optrace-writer", daemon=True)
         self._thread.start()
@@ -257,11 +291,12 @@ class TraceWriter:
     @property
     def used(self) -> int:
         """What the trace takes on disk once everything is written, its index and log included."""
-        return self.tensors.size + self.events.size + self._index_bytes + self.row_bytes - self._counted
+        released = 0 if self.ring is None else self.ring.released
+        return self.tensors.size + self.events.size - released + self._index_bytes + self.row_bytes - self._counted
 
     def wait_for_rows(self) -> None:
-        """Wait, holding no lock, until the writer has taken the queued rows: their number stays bounded."""
-        while len(self.rows) > MOST_ROWS and not self.failed and not self._stopping:
+        """Wait, holding no lock, until the writer has taken the queued rows and made room: both stay bounded."""
+        while (len(self.rows) > MOST_ROWS or self.crowded) and not self.failed and not self._stopping:
             self._wake.set()
             time.sleep(0.001)
 
@@ -301,6 +336,8 @@ class TraceWriter:
             for stream in (self.tensors, self.events):
                 stream.full.clear()
             rows, self.rows = self.rows, []
+            chunks, self.chunks = self.chunks, []
+            crowded = self.crowded
             counted = self.row_bytes
         finally:
             self.lock.release()
@@ -313,6 +350,20 @@ class TraceWriter:
         if rows or self._segments:
             self._commit(rows)
             self._measure(counted)
+        if chunks and self.ring is not None:
+            self.ring.add(chunks)
+            self._let_go(self.ring, crowded)
+            self._measure(counted)
+        self.after_commit()
+
+    def _let_go(self, ring: Ring, crowded: bool) -> None:
+        """Remove the iterations that are not needed any more."""
+        first = ring.needless(crowded)
+        if first is not None:
+            target, name, segments = ring.let_go(first, ring.base + self.events.offset // RECORD.size)
+            self.events.go_on_in(target, name, sum(length for _, _, length, _ in segments))
+        if crowded:
+            self.crowded = False
 
     def _measure(self, counted: int) -> None:
         """How large the index is, with its log, now that the first `counted` row bytes are in it."""

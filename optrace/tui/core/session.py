@@ -48,9 +48,7 @@ class View:
 class Session:
     """A trace being looked at. Headless: a screen only draws it and calls its methods."""
 
-    def __init__(
-        self, trace: Trace, on_ready: Callable[[], None] | None = None, whole: Trace | None = None
-    ) -> None:
+    def __init__(self, trace: Trace, on_ready: Callable[[], None] | None = None, whole: Trace | None = None) -> None:
         """`whole` is the run of several processes that the trace is one of."""
         self.trace = trace
         self.whole = whole or trace

@@ -206,4 +206,3 @@ class Timeline:
         parameters = [*summary.deposited[:64], *summary.cleared[:64], *summary.rescaled[:64], *summary.moved[:64]]
         found = {number for parameter in parameters for number in self._owners.of(parameter)}
         return frozenset(found) or frozenset({0})
-
