@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-__all__ = ["Finding", "OptraceError", "__version__", "check", "load", "log", "mark", "record"]
+__all__ = ["Finding", "OptraceError", "__version__", "check", "keep", "load", "log", "mark", "record"]
 
 if TYPE_CHECKING:
     from optrace.checks.check import check
@@ -57,8 +57,26 @@ def log(**values: Any) -> None:
     _put({"values": values}, sys._getframe(1))
 
 
+def keep(reason: str = "") -> None:
+    """End a recording of the last iterations (`last=N`, `--last N`) now and keep what it holds.
+
+        if loss.item() > 100:
+            optrace.keep("the loss went up")
+
+    Returns when all of it is written; the training goes on unrecorded. In a recording that keeps everything it puts a
+    mark with the reason on the timeline. Does nothing when nothing is recorded.
+    """
+    recording = _recording()
+    if recording is not None:
+        recording.keep(str(reason), sys._getframe(1))
+
+
 def _put(detail: dict[str, Any], frame: Any) -> None:
-    session = sys.modules.get("optrace.recording.session")
-    recording = session.current() if session is not None else None
+    recording = _recording()
     if recording is not None:
         recording.mark(detail, frame)
+
+
+def _recording() -> Any:
+    session = sys.modules.get("optrace.recording.session")
+    return session.current() if session is not None else None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared_folder, tell_unreadable
 from optrace.cli.text import clipped_left, count, printable, shape, short_path, table, wrapped
+from optrace.trace.format import KEPT
 
 if TYPE_CHECKING:
     from optrace.trace.model import Optimizer, Parameter, ParamGroup, Phase
@@ -60,6 +61,7 @@ def info_object(trace: Trace) -> dict[str, Any]:
         "seconds": _seconds(trace),
         "complete": trace.complete,
         "failure": meta.get("failure"),
+        "kept": meta.get(KEPT),
         "notes": meta.get("notes", []),
         "versions": {name: meta.get(name) for name in ("optrace", "torch", "python")},
         "platform": meta.get("platform"),
@@ -247,6 +249,8 @@ def _state(trace: Trace) -> str:
     failure = trace.meta.get("failure")
     if failure:
         return f"incomplete: {printable(failure)}"
+    if kept := trace.meta.get(KEPT):
+        return f"complete: ended to be kept, for {printable(kept)}"
     return "complete" if trace.complete else "incomplete: still being recorded, or its process was killed"
 
 

@@ -14,6 +14,7 @@ from optrace.cli.check import Check
 from optrace.cli.command import Command, ExitCode
 from optrace.cli.explain import Explain
 from optrace.cli.info import Info
+from optrace.cli.keep import Keep
 from optrace.cli.learn import Learn
 from optrace.cli.ledger import Ledger
 from optrace.cli.rules import Rules
@@ -23,7 +24,7 @@ from optrace.cli.text import printable, tell
 from optrace.cli.view import View
 from optrace.errors import OptraceError
 
-COMMANDS: tuple[type[Command], ...] = (Run, View, Learn, Check, Show, Ledger, Explain, Info, Rules)
+COMMANDS: tuple[type[Command], ...] = (Run, Keep, View, Learn, Check, Show, Ledger, Explain, Info, Rules)
 
 DESCRIPTION = "A time-travel debugger for the PyTorch training loop."
 EPILOGUE = "Record a script with `optrace run train.py`; `optrace COMMAND --help` explains each command."

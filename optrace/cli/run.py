@@ -27,6 +27,8 @@ USAGE = """optrace run [OPTION ...] script.py [ARGUMENT ...]
 
 CAPTURE = """what to keep of values: exact (every bit), sampled (statistics, some elements, whole
 keyframes), stats (statistics alone), or auto (exact until half the budget, then sampled: the default)"""
+LAST = """keep only the last N iterations, all of them exactly; the recording ends with what it holds when a
+finding of severity error appears, optrace.keep() is called, or the process ends, however that does"""
 PARAMS = "parameters whose values to keep, by patterns of names: 'layers.*.weight,!*.bias'"
 
 
@@ -57,6 +59,7 @@ class Run(Command):
         parser.add_argument("--every", metavar="N", help="record one iteration in N")
         parser.add_argument("--from", dest="first", metavar="N", help="the first iteration to record")
         parser.add_argument("--until", metavar="N", help="record up to before this iteration")
+        parser.add_argument("--last", metavar="N", help=LAST)
         parser.add_argument("--ignore", metavar="CODES", default="", help="findings to leave out: OT101,OT405")
         parser.add_argument("-m", dest="module", nargs=argparse.REMAINDER, help="run a module, as python -m does")
         parser.add_argument("-c", dest="code", nargs=argparse.REMAINDER, help="run the code given, as python -c does")
@@ -90,7 +93,9 @@ class Run(Command):
             "every": whole("--every", arguments.every or "1"),
             "first": whole("--from", arguments.first or "0"),
             "until": whole("--until", arguments.until),
+            "last": whole("--last", arguments.last),
         }
+        ignored = split_codes(arguments.ignore) or []
         checked(**options)
         rest: list[str] = arguments.script  # after -m or -c: what argparse saw behind a --, which is the program's
         chosen: Program
@@ -107,7 +112,6 @@ class Run(Command):
         ranks = Ranks(chosen.arguments) if launches_others(chosen.command) else None
         path = Path(arguments.output or f"{(ranks or chosen).name}.optrace")
         check_claim(path, arguments.force, place_of_rank())
-        ignored = split_codes(arguments.ignore) or []
         if ignored:
             from optrace.checks.registry import codes
 
@@ -120,7 +124,7 @@ class Run(Command):
         def ended(outcome: Outcome) -> None:
             _tell_outcome(outcome, arguments.quiet, ignored)
 
-        prepared.append(Launch(chosen, path, overwrite=arguments.force, ended=ended, **options))
+        prepared.append(Launch(chosen, path, overwrite=arguments.force, ended=ended, ignore=ignored, **options))
         return ExitCode.SUCCESS
 
 
@@ -128,7 +132,7 @@ def _own_options(arguments: argparse.Namespace) -> list[str]:
     """What was said to this `optrace run`, to be said to another."""
     said = []
     named = {"output": "-o", "budget": "--budget", "ignore": "--ignore", "capture": "--capture", "params": "--params"}
-    named |= {"every": "--every", "first": "--from", "until": "--until"}
+    named |= {"every": "--every", "first": "--from", "until": "--until", "last": "--last"}
     for name, option in named.items():
         if value := getattr(arguments, name):
             said += [option, value]

@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from optrace.errors import RecordingError
-from optrace.trace.format import APPLICATION_ID, EVENTS_FILE, INDEX_FILE, SEAL_FILE, TENSORS_FILE
+from optrace.trace.format import APPLICATION_ID, BYTES_FILE, INDEX_FILE, KEEP_FILE, SEAL_FILE
 from optrace.trace.processes import MAIN, is_name
 
 PROCESSES_FILE = "processes.json"
 _LAUNCH = ("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT", "SLURM_JOB_ID", "SLURM_STEP_ID")
-_OWN_FILES = frozenset({INDEX_FILE, f"{INDEX_FILE}-wal", f"{INDEX_FILE}-shm", SEAL_FILE, EVENTS_FILE, TENSORS_FILE})
+_OWN_FILES = frozenset({INDEX_FILE, f"{INDEX_FILE}-wal", f"{INDEX_FILE}-shm", SEAL_FILE, KEEP_FILE})
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,10 @@ def _is_shared(folder: Path) -> bool:
     if _read(folder) is None:
         return False
     return all(
-        path.name == PROCESSES_FILE or path.name in _OWN_FILES or (is_name(path.name) and not path.is_symlink())
+        path.name == PROCESSES_FILE
+        or path.name in _OWN_FILES
+        or BYTES_FILE.fullmatch(path.name)
+        or (is_name(path.name) and not path.is_symlink())
         for path in folder.iterdir()
     )
 

@@ -349,6 +349,11 @@ class Recorder:
         self.active = self._resting and self.failure is None and not self.writer.failed
         self._resting = False
 
+    def close(self) -> None:
+        """Record nothing more; what is half said is dropped."""
+        self.active = self._resting = False
+        self.frame.discard()
+
     def fail(self, error: BaseException) -> None:
         """Something in the recorder went wrong: say so once, stop recording, let the training go on."""
         if not self.active:

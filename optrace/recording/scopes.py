@@ -70,6 +70,11 @@ class Scopes:
                 return scope
         return None
 
+    @property
+    def any_running(self) -> bool:
+        """Whether a recorded call is running, on any thread."""
+        return any(self.by_thread.values())
+
     def cancel(self, scope: Scope) -> None:
         """The call turned out to be no event."""
         stack = self.here()

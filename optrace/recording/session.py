@@ -8,9 +8,6 @@ import copy
 import functools
 import json
 import os
-import platform
-import socket
-import sqlite3
 import sys
 import time
 import uuid
@@ -22,8 +19,12 @@ from typing import Any, TypeVar
 
 from optrace.errors import RecordingError
 from optrace.recording.children import Announcement, Parent, arm, disarm
+from optrace.recording.facts import describe, reason
+from optrace.recording.lookout import Lookout
 from optrace.recording.options import Options, checked
 from optrace.recording.places import Place, claim, claim_beside, ended, joins, place_of_rank
+from optrace.trace.format import KEPT
+from optrace.trace.keeping import asked
 from optrace.trace.processes import MAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -64,6 +65,10 @@ class record:
     says which. `params` keeps the values of some parameters only ("layers.*.weight", "!*.bias"; patterns, or
     a list of them); what happens to the gradients of the others is still kept. `every`, `first` and `until`
     record one iteration in so many, from one on, until before another; outside, training is left alone.
+
+    `last` keeps only so many of the last iterations, all of them exactly, as a flight recorder does: older ones make
+    way. The recording ends, with what it holds, when a finding of severity error appears (but not one of the codes in
+    `ignore`), when `optrace.keep` is called, or at the latest with the process, whatever ends it.
 
     Raises `OptraceError` for values that make no sense, and `RecordingError` when something is being
     recorded already, or when `path` exists and `overwrite` is false. If the path cannot be written, a
@@ -109,6 +114,8 @@ class record:
         self._folder = ""  # that all processes share, absolute
         self._launch = uuid.uuid4().hex
         self._announcement = Announcement(self._as_parent)
+        self._lookout = Lookout()
+        self._ending = self._frozen = False
 
     # Ways to use it
 
@@ -139,7 +146,7 @@ class record:
         own = self
         if number > 1 and not self._overwrite:
             own = copy.copy(self)
-            own._announcement = Announcement(own._as_parent)
+            own._announcement, own._lookout = Announcement(own._as_parent), Lookout()
             own.path = own._asked = self._asked.with_name(f"{self._asked.stem}-{number}{self._asked.suffix}")
         own._decorates = function
         return own
@@ -158,6 +165,7 @@ class record:
         if _current is self:
             raise RecordingError(f"already recording into {self.path}; it was started before")
         disarm()
+        self._ending = self._frozen = False
         if self._folder:  # it has recorded before, which was a run of its own
             self._launch, self._folder = uuid.uuid4().hex, ""
         self._claim()
@@ -178,6 +186,10 @@ class record:
     def stop(self) -> None:
         """End recording: take every wrapper out, write what is left, close the trace. Harmless when not recording."""
         global _current
+        if os.getpid() == self._pid and not self._end():
+            if self._frozen:
+                self._settle()
+            return
         if _current is not self:
             return
         _current = None
@@ -315,6 +327,10 @@ class record:
         calls.install(recorder, patches)
         around.install(recorder, patches)
         graphs.install(recorder, patches)
+        if options.last is not None:
+            writer.after_commit = self._heed
+            if why := self._lookout.post(self.path, options.ignore):
+                self._report(f"nobody looks for errors while this runs: {why}")
 
     def _remove(self) -> None:
         recorder, patches = self._recorder, self._patches
@@ -338,8 +354,82 @@ class record:
         with writer.lock:
             for key, value in ending.items():
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
-        writer.stop()
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until all is written."""
+        self._recorder.writer.stop()
+        self._lookout.dismiss()
         self.last = self._place is None or (bool(self._place.size) and ended(self.path.parent, self._place))
+
+    def _end(self) -> bool:
+        """Whether it is the caller's to end this recording: nobody else has begun to."""
+        if self._recorder is None or os.getpid() != self._pid:
+            return True
+        with self._recorder.lock:
+            mine, self._ending = not self._ending, True
+        return mine
+
+    # Keeping the last iterations
+
+    def keep(self, reason: str, frame: FrameType) -> None:
+        """End a recording of the last iterations and keep what it holds; in any other, put a mark there."""
+        recorder = self._recorder
+        if recorder is None or not recorder.active or os.getpid() != self._pid:
+            return
+        if self._options.last is None:
+            self.mark({"name": "keep", "value": reason}, frame)
+            return
+        where = f"optrace.keep() at {os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
+        if self._end():
+            if not recorder.scopes.any_running:
+                try:
+                    recorder.abandon()  # what was done by hand since the last event
+                except Exception as error:
+                    recorder.fail(error)
+            why = f"{where}: {reason}" if reason else where
+            self._freeze(why)
+            self._settle()
+            self._tell_kept(why)
+
+    def _heed(self) -> None:
+        """In the writer's thread: keep what is there, if somebody asks for it."""
+        recorder = self._recorder
+        why = asked(self.shared)
+        # The training may hold the lock and wait for the writer.
+        if why is None or recorder is None or not recorder.lock.acquire(timeout=0.001):
+            return
+        try:
+            mine, self._ending, self._frozen = not self._ending, True, self._frozen or not self._ending
+            recorder.active = recorder.active and not mine
+        finally:
+            recorder.lock.release()
+        if mine:
+            self._freeze(why)
+            self._tell_kept(why)
+
+    def _freeze(self, why: str) -> None:
+        """The recording ends with what it holds. Calls that are running are not part of it."""
+        global _current
+        recorder, patches = self._recorder, self._patches
+        writer = recorder.writer
+        with writer.lock:
+            recorder.close()
+            ending = {KEPT: why, "ended": time.time(), "failure": recorder.failure, "raised": None}
+            for key, value in ending.items():
+                writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
+            writer.finish()
+        self._frozen = True
+        if _current is self:
+            _current = None
+        self._announcement.withdraw()
+        patches.undo()
+        self._patches = None
+
+    def _tell_kept(self, why: str) -> None:
+        turns, first = self._recorder.turns, self._recorder.writer.ring.iteration
+        last = turns.iteration if turns.index else turns.iteration - 1
+        self._report(f"kept iterations {first:,}-{last:,} in {self.path}: {why}")
 
     def _writing_failed(self, error: BaseException) -> None:
         self.failure = reason(error)
@@ -359,40 +449,12 @@ def current() -> record | None:
     return _current
 
 
-def reason(error: BaseException) -> str:
-    """An error as half a line."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if isinstance(error, sqlite3.Error):
-        return str(error)
-    return f"{type(error).__name__}: {error}"
-
-
-def describe(torch: Any) -> dict[str, Any]:
-    """What ran where: versions and machine."""
-    from optrace import __version__
-
-    devices = ["cpu"]
-    if torch.cuda.is_initialized():
-        devices += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {
-        "optrace": __version__,
-        "torch": str(torch.__version__),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "devices": devices,
-        "argv": list(sys.argv),
-        "cwd": os.getcwd(),
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "began": time.time(),
-    }
-
-
 def _forget_in_child() -> None:
     """In a forked child the trace and its writer thread are the parent's; it gets its own once it trains."""
     global _current, _expected
     holder = _current or _expected
+    if _current is not None:
+        _current._lookout.dismiss()
     if _current is not None and _current._recorder is not None:
         _current._recorder.active = False
         if _current._patches is not None:

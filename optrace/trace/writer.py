@@ -277,10 +277,14 @@ class TraceWriter:
         """The loss of the record at `place` is read by the writer, just before the block is written."""
         self._late.append((block, place, loss))
 
-    def stop(self) -> None:
-        """Write and commit everything, then close the files. Raises nothing."""
+    def finish(self) -> None:
+        """Write and commit everything and close the files, waiting for nothing."""
         self._stopping = True
         self._wake.set()
+
+    def stop(self) -> None:
+        """Write and commit everything, then close the files. Raises nothing."""
+        self.finish()
         self._thread.join()
 
     @property
@@ -350,7 +354,7 @@ class TraceWriter:
         if rows or self._segments:
             self._commit(rows)
             self._measure(counted)
-        if chunks and self.ring is not None:
+        if chunks and self.ring is not None and not self._stopping:
             self.ring.add(chunks)
             self._let_go(self.ring, crowded)
             self._measure(counted)

@@ -1,0 +1,79 @@
+"""The live check: looks for errors in a recording of the last iterations while it runs, and has them kept.
+
+A process of its own, of the lowest priority, so that neither NumPy nor any work comes into the training on its
+account. It ends when the recorded process does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import time
+from pathlib import Path
+
+from optrace.checks.check import check
+from optrace.checks.finding import Finding
+from optrace.errors import OptraceError
+from optrace.trace.keeping import ask, asked, place_to_ask
+from optrace.trace.reader import Trace
+
+LEAST_REST = 1.0
+"""Seconds between two checks, at the least."""
+REST = 20
+"""And as many times as long as the check took."""
+
+
+def main() -> None:
+    """`folder pid descriptor ignored-codes`: watch the trace until it ends, its process does, or an error is found."""
+    folder, pid, descriptor, ignored = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    if hasattr(os, "nice"):
+        os.nice(19)
+    rest = LEAST_REST
+    while not _gone(pid, descriptor, rest):
+        began = time.monotonic()
+        place = place_to_ask(folder)
+        if asked(place) is not None:
+            return
+        try:
+            with Trace(folder) as trace:
+                if trace.complete:
+                    return
+                found = errors(trace, [code for code in ignored.split(",") if code])
+                if found:
+                    ask(place, in_words(found[0]))
+                    return
+        except (OptraceError, OSError):
+            pass  # it moves on while it is read, or has not begun; or the disk is full
+        rest = max(LEAST_REST, REST * (time.monotonic() - began))
+
+
+def errors(trace: Trace, ignored: list[str]) -> list[Finding]:
+    """Findings of severity error, those first that follow from no other."""
+    return [finding for finding in check(trace, ignore=ignored) if finding.severity == "error"]
+
+
+def in_words(finding: Finding) -> str:
+    """A finding as half a line: `OT101 missing-zero-grad at train.py:12`."""
+    where = f" at {os.path.basename(finding.file)}:{finding.line}" if finding.file else ""
+    return f"{finding.code} {finding.name}{where}"
+
+
+def _gone(pid: int, descriptor: int, rest: float) -> bool:
+    """Wait so long; whether the recorded process ended meanwhile.
+
+    It holds the other end of a pipe. A child that it forked may hold that too, so its number is looked at as well.
+    """
+    until = time.monotonic() + rest
+    while (left := until - time.monotonic()) > 0:
+        if select.select([descriptor], [], [], min(left, 1.0))[0]:
+            return True
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    main()
