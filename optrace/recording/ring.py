@@ -71,6 +71,7 @@ class Chunks:
         self._chunk = FIRST
         self._began = 0  # bytes appended when the chunk began
         self._largest = 0
+        self._file = 0  # where its file of tensors begins
         self._restated = 0  # bytes that all values took
         self._told = False
         self.pending: Chunk | None = None
@@ -90,6 +91,7 @@ class Chunks:
         self._largest = max(self._largest, grown)
         self._began = writer.appended
         writer.tensors.begin_file(tensors_file(self._chunk.number + 1))
+        self._file = writer.tensors.size
         recorder.noticing.notice([], chain, deep=True)  # what was done by hand belongs to the iteration that ends
         turns.turn_over()
         recorder.turned()
@@ -109,6 +111,7 @@ class Chunks:
             event=recorder.events,
             iteration=turns.iteration,
             index=turns.index,
+            file=self._file,
             offset=frame.start if frame.codes else tensors.size,
             effects=effects,
             own=(frame.number(), frame.number()),

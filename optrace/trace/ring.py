@@ -53,8 +53,10 @@ class Chunk:
     """Its first event's number in the whole run."""
     iteration: int
     index: int
+    file: int
+    """Where its file of tensors begins, among all tensors."""
     offset: int
-    """Of its first byte among all tensors."""
+    """Where its first event's bytes begin."""
     effects: int
     """Effects with smaller ids are those of earlier chunks alone."""
     own: tuple[int, int]
@@ -65,7 +67,7 @@ class Chunk:
     """Those of them that were not there."""
 
 
-FIRST = Chunk(0, 0, 0, 0, 0, 0, (-1, -1), (), ())
+FIRST = Chunk(0, 0, 0, 0, 0, 0, 0, (-1, -1), (), ())
 
 
 class Ring:
@@ -222,7 +224,7 @@ class Ring:
         execute("DELETE FROM segment WHERE file = ?", (events,))
         execute(
             "DELETE FROM segment WHERE file > ? AND file < ? AND offset < ?",
-            (*TENSORS_RANGE, first.offset),
+            (*TENSORS_RANGE, first.file),
         )
         execute("DELETE FROM detail WHERE event < ?", (first.event,))
         execute("DELETE FROM effect WHERE id < ?", (first.effects,))
