@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -175,11 +176,11 @@ def test_what_a_silenced_cause_explains_stays_silent(monkeypatch: pytest.MonkeyP
         ("# ignore", False),
     ],
 )
-def test_a_comment_on_the_line(tmp_path: Path, comment: str, silent: bool) -> None:
+def test_a_comment_on_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, comment: str, silent: bool) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         f"""\
-import sys, torch, optrace
+import torch, optrace
 x = torch.ones(2, requires_grad=True)
 optimizer = torch.optim.SGD([x], lr=0.1)
 with optrace.record("run.optrace"):
@@ -188,7 +189,8 @@ with optrace.record("run.optrace"):
         optimizer.step()  {comment}
 """
     )
-    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
     assert (optrace.check(tmp_path / "run.optrace") == []) is silent
 
 

@@ -58,7 +58,12 @@ def events(path: Path) -> int:
         return len(trace.events)
 
 
-@pytest.mark.parametrize("name", ENDINGS)
+QUICK = {"its end", "an exception", "an error in backward", "SIGKILL", "a thread's error"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ENDINGS]
+)
 def test_it_ends_as_it_would_and_keeps_the_recording(name: str, tmp_path: Path) -> None:
     body, code, said = ENDINGS[name]
     script(tmp_path, LOOP, body)
@@ -104,7 +109,7 @@ def test_the_trace_is_named_after_the_script(arguments: list[str], name: str, tm
     assert ended.said[0].startswith(f"optrace: {name} exists; ")
 
 
-@pytest.mark.parametrize("how", ["-m", "-c", "-o"])
+@pytest.mark.parametrize("how", ["-m", *(pytest.param(how, marks=pytest.mark.slow) for how in ("-c", "-o"))])
 def test_what_a_trace_says_of_its_script(how: str, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     script(tmp_path, LOOP, name="sub/train.py")
@@ -330,9 +335,7 @@ def test_what_cannot_be_recorded_is_in_the_trace_as_well(tmp_path: Path) -> None
         "    model(torch.ones(1, 2, device='meta')).sum().backward()\n    optimizer.step()\n",
     )
     ended = optrace("run", "train.py", cwd=tmp_path)
-    note = (
-        "cannot record the values of the gradient of weight and the like: it is on the meta device and has no values"
-    )
+    note = "cannot record the values of the gradient of weight and the like: it is on the meta device and has no values"
     assert [line for line in ended.said if "cannot" in line] == [f"optrace: {note}"]
     assert "no findings" in ended.err
     assert note in " ".join(optrace("info", "train.optrace", cwd=tmp_path).out.split())

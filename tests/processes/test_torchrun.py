@@ -94,7 +94,6 @@ def test_ddp(tmp_path: Path) -> None:
             assert kinds(trace) == [["zero_grad", "backward", "step"]] * 4
             assert [trace.value(name).tolist() for name in trace.parameters] == weights(ended.out)[rank]
     _commands(tmp_path)
-    _again(tmp_path)
 
 
 def _commands(folder: Path) -> None:
@@ -111,22 +110,25 @@ def _commands(folder: Path) -> None:
     assert {json.loads(line)["process"] for line in lines} == {"rank-1"}
 
 
-def _again(folder: Path) -> None:
-    """A second run overwrites nothing unless told to; then it leaves nothing of the first."""
-    before = {path: path.stat().st_mtime_ns for path in (folder / "train.optrace").rglob("*")}
-    refused = python("-m", "optrace", "run", *TORCHRUN, "train.py", cwd=folder)
+@pytest.mark.slow
+def test_a_second_run_overwrites_only_when_told(tmp_path: Path) -> None:
+    """Then it leaves nothing of the first."""
+    script(tmp_path, DDP)
+    assert python(*RECORDED, "train.py", cwd=tmp_path).code == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "train.optrace").rglob("*")}
+    refused = python("-m", "optrace", "run", *TORCHRUN, "train.py", cwd=tmp_path)
     assert refused.code == 2
     assert refused.said == [
         "optrace: train.optrace exists; choose another name, or say -f (overwrite=True) to replace it"
     ]
-    assert {path: path.stat().st_mtime_ns for path in (folder / "train.optrace").rglob("*")} == before
-    (folder / "train.optrace" / "rank-7").mkdir()
-    again = python("-m", "optrace", "run", "-f", "-q", *TORCHRUN, "train.py", cwd=folder)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "train.optrace").rglob("*")} == before
+    (tmp_path / "train.optrace" / "rank-7").mkdir()
+    again = python("-m", "optrace", "run", "-f", "-q", *TORCHRUN, "train.py", cwd=tmp_path)
     assert (again.code, again.said) == (0, [])
-    with optrace.load(folder / "train.optrace") as first:
+    with optrace.load(tmp_path / "train.optrace") as first:
         assert list(first.processes) == ["rank-0", "rank-1"]
         assert all(trace.complete for trace in first.processes.values())
-    assert not (folder / "train.optrace" / "rank-7").exists()
+    assert not (tmp_path / "train.optrace" / "rank-7").exists()
 
 
 def test_a_rank_that_dies_leaves_the_others_readable(tmp_path: Path) -> None:
