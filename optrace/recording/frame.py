@@ -21,6 +21,7 @@ _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
 _LOST = int(Op.LOST)
 _MANY_EFFECTS = 1000
+_STATISTICS_ALONE = 1 << 16
 _NOTHING_LEFT = (int(Op.CLEAR), int(Op.GONE))
 
 
@@ -155,6 +156,8 @@ class Frame:
     def _code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> None:
         known = slot.absent if form is None else slot.codes
         key = op << 4 | storage << 1 | before
+        if storage == _SAMPLE and not self.sample:
+            key |= _STATISTICS_ALONE  # there may be codes of samples with elements, which are longer
         code = known.get(key)
         if code is None:
             code = known[key] = len(self._entries)

@@ -3,7 +3,8 @@
 Everything is kept exactly until half of the budget is used. Past that, large values are kept as
 statistics and a sample, with whole keyframes in between, spaced so that they take no more room than the
 samples do. Whenever an eighth of what is left has been used up again, half as many iterations are recorded, in
-bursts of a few in a row: so a run may go on for ever, and what is recorded gets sparser, never more than fits.
+bursts of a few in a row, and at last statistics alone: so a run may go on for ever, and what is recorded gets
+sparser, never more than fits.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ BURST = 4
 """Iterations recorded in a row where others are left out: a stale gradient shows only in two of them."""
 SHARE = 8
 """Each time one part in so many of what is left is used up, half as many iterations are recorded."""
+FEW = 16
+"""Where there is not room for so many iterations any more, samples are given up for statistics alone."""
 CLOSING = 64 << 10
 """Bytes kept back for what a trace needs at its end."""
 SPARE = 64 << 20
 """Bytes of a disk that are left free for others."""
+STATISTICS_BYTES = 6 * 8
 LEAST_LOOK = 2048
 _LATER = 1 << 62
 _WORDS = {"auto": "exact", "exact": "exact", "sampled": "sampled", "stats": "stats"}
@@ -44,14 +48,15 @@ class Pace:
         self._writer = writer
         self._frame = frame
         self._sizes = sizes
-        self._iteration = 0  # bytes of the last iteration
+        self._iteration = 0  # bytes of the last iteration, if the next one will be captured in the same way
+        self._changed = False  # it will not
         self._since = 0  # bytes used at the last keyframe
         self._cost = 1  # bytes of a keyframe
         self._began = 0  # bytes appended when this iteration began
         self._mark = 0  # bytes used at which half as many iterations are recorded
         frame.whole = self.capture == "exact"
         frame.whole_until = _LATER  # unless `look` says otherwise
-        frame.small = 6 * 8 if self.capture == "stats" else frame.small
+        frame.small = STATISTICS_BYTES if self.capture == "stats" else frame.small
         frame.sample = self.capture != "stats"
         asked = options.windowed or options.last or options.capture != "auto"
         self.note(0, 0, f"asked for: {options.why}" if asked else "there is room for everything")
@@ -80,10 +85,13 @@ class Pace:
     def turn(self, iteration: int, event: int) -> bool:
         """A recorded iteration begins after event `event`; whether it is a keyframe."""
         appended = self._writer.appended
-        self._iteration, self._began = appended - self._began, appended
+        self._iteration, self._began = (0 if self._changed else appended - self._began), appended
+        self._changed = False
         if appended > self.look_at:
             self.look(iteration, event)
-        return self._keyframe(self._writer.used)
+        keyframe = self._keyframe(self._writer.used)
+        self._changed = self._changed or keyframe
+        return keyframe
 
     def reduced(self, iteration: int, event: int) -> None:
         """A value was not kept whole for want of room: say from when on."""
@@ -102,6 +110,8 @@ class Pace:
             frame.whole_until = writer.tensors.size + half - used
             if used >= half:
                 self._sample(iteration, event)
+        if self.capture == "sampled" and self.options.capture == "auto" and left < FEW * self._iteration:
+            self._describe(iteration, event, left)
         if left < CLOSING + self._iteration and not self.spent:
             self.spent = self.selective = True
             self.note(iteration, event, f"no room is left in {format_size(limit)}", "nothing")
@@ -115,11 +125,16 @@ class Pace:
 
     def _sample(self, iteration: int, event: int) -> None:
         used, limit = self._writer.used, self.limit()
-        self.capture = "sampled"
+        self.capture, self._changed, self._iteration = "sampled", True, 0
         self._frame.whole = False
         self._since = used
         self._mark = max(self._mark, used + (limit - used) // SHARE)
         self.note(iteration, event, f"half of {format_size(limit)} is used")
+
+    def _describe(self, iteration: int, event: int, left: int) -> None:
+        self.capture, self._changed, self._iteration = "stats", True, 0
+        self._frame.sample, self._frame.small = False, STATISTICS_BYTES
+        self._note(iteration, event, f"{format_size(max(left, 0))} are left, too little for samples")
 
     def _keyframe(self, used: int) -> bool:
         """Keyframes take as much room as what lies between them."""
