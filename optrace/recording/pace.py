@@ -134,7 +134,7 @@ class Pace:
     def _describe(self, iteration: int, event: int, left: int) -> None:
         self.capture, self._changed, self._iteration = "stats", True, 0
         self._frame.sample, self._frame.small = False, STATISTICS_BYTES
-        self._note(iteration, event, f"{format_size(max(left, 0))} are left, too little for samples")
+        self.note(iteration, event, f"{format_size(max(left, 0))} are left, too little for samples")
 
     def _keyframe(self, used: int) -> bool:
         """Keyframes take as much room as what lies between them."""
