@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import xxhash
 from torch.nn.parameter import is_lazy
+
+if TYPE_CHECKING:
+    from optrace.recording.sampling import Sketch
 
 SPARSE_DIMS = struct.Struct("<q")
 HOLLOW = -1
@@ -27,7 +30,7 @@ _EMPTY = memoryview(b"")
 _SCALARS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
 Content = bytes | int
-"""A tensor's fingerprint: its bytes when few, else their 64-bit XXH3."""
+"""A tensor's fingerprint: its bytes when few, else their 64-bit XXH3; of one that is sampled perhaps its `Sketch`'s."""
 
 
 class Unreadable(Exception):
@@ -111,6 +114,7 @@ class Slot:
         "optimizer",
         "parameter",
         "pointer",
+        "sketch",
         "small",
         "version",
         "view",
@@ -130,12 +134,13 @@ class Slot:
         self.identity = 0  # id() of the tensor last seen
         self.version = -1
         self.small = True
+        self.sketch: Sketch | None = None  # once only a part of it is kept
         self.absent: dict[int, int] = {}  # interned changes that leave nothing, by operation
         self.codes: dict[int, int] = {}  # interned changes of this form
         self.forms: dict[Form | None, dict[int, int]] = {None: self.codes}
 
-    def look(self, tensor: torch.Tensor) -> bool:
-        """Read the tensor; whether its content or form differs from what was last seen."""
+    def look(self, tensor: torch.Tensor, written: bool = False) -> bool:
+        """Read the tensor; whether its content or form differs from what was last seen. `written`: see `reread`."""
         form = self.form
         if form is None or form.odd or type(tensor) not in _PLAIN:
             return self._attach(tensor)
@@ -151,35 +156,50 @@ class Slot:
             or not pointer
         ):
             return self._attach(tensor)
-        if pointer != self.pointer:
+        moved = pointer != self.pointer
+        if moved:
             view = self.views.get(pointer)
             self.view = self._view_at(pointer, form) if view is None else view
             self.pointer, self.keep = pointer, None
         self.identity = id(tensor)
+        if self.sketch is not None:
+            return self.reread(tensor, moved or written, written)
         content: Content = self.view.tobytes() if self.small else digest(self.view)
         if content == self.content:
             return False
         self.content = content
         return True
 
-    def relook(self, tensor: torch.Tensor) -> bool:
-        """`look` at the very tensor that was looked at last: only its content may differ, unless its memory does."""
-        if self.pointer == -1 or tensor.data_ptr() != self.pointer:
-            return self.look(tensor)
-        content: Content = self.view.tobytes() if self.small else digest(self.view)
-        if content == self.content:
+    def reread(self, tensor: torch.Tensor, written: bool = False, changed: bool = False) -> bool:
+        """Read again the memory that was read last; whether its content differs.
+
+        Of a tensor that is sampled: `written` says that it was written to, so that no trace of that need be looked
+        for, and `changed` that it is not what it was, where statistics and sample are what they were.
+        """
+        sketch = self.sketch
+        before = self.content
+        if sketch is None:
+            self.content = self.view.tobytes() if self.small else digest(self.view)
+            return self.content != before
+        try:
+            version = tensor._version
+        except RuntimeError:  # an inference tensor has none
+            version = -1
+        if not written and before is not None and sketch.holds(self.view, version):
             return False
-        if tensor.is_contiguous():
-            self.content = content
+        if sketch.take(self.view, version) and not sketch.blank:
+            self.content = sketch.summary
             return True
-        return self._attach(tensor)
+        # What the summary does not tell: are all bytes zero, or what they were when they were last read in full?
+        content = self.content = digest(self.view)
+        return content != before if type(before) is int else changed or before is None
 
     def look_hollow(self, tensor: torch.Tensor) -> bool:
         """The tensor cannot be read: whether it is another, or was written to, since it was last seen."""
         form = Form.of(tensor.dtype, tuple(tensor.shape), tensor.numel() * tensor.element_size(), HOLLOW)
         content = hash((id(tensor), -1 if tensor.is_inference() else tensor._version))
         changed = content != self.content or form is not self.form
-        self.identity, self.pointer, self.view, self.keep = id(tensor), -1, _EMPTY, None
+        self.identity, self.pointer, self.view, self.keep, self.sketch = id(tensor), -1, _EMPTY, None, None
         self._take_form(form)
         self.small, self.content = False, content
         return changed
@@ -211,7 +231,7 @@ class Slot:
         content = fingerprint(view)
         changed = content != self.content or form is not self.form
         self.identity = id(tensor)
-        self.pointer, self.view, self.keep = pointer, view, keep
+        self.pointer, self.view, self.keep, self.sketch = pointer, view, keep, None
         self._take_form(form)
         self.content = content
         return changed

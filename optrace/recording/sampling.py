@@ -6,16 +6,23 @@ import math
 import random
 import struct
 from array import array
+from typing import Any
 
 import numpy as np
 import torch
 
-from optrace.recording.capture import Form
+from optrace.recording.capture import Form, digest
 
 SAMPLE = 64  # elements followed in every tensor; tensors of up to this many are always kept whole
+PIECES = 64  # of a tensor; one after the other is compared in full
+LEAST_PIECE = 1 << 16  # bytes
+UNKNOWN = -2  # a version that no tensor has
 _STATISTICS = struct.Struct("<6d")  # in the order of `format.STATISTICS`
 _PART = 1 << 17  # elements that stay in a core's cache
 _SMALL_SQUARE = 1e-31  # on average; below it, what float32 loses of the smallest squares begins to show
+_INTEGERS = {4: (torch.int32, np.uint32), 8: (torch.int64, np.uint64)}
+_LOWEST = {4: -(1 << 31), 8: -(1 << 63)}
+_FLOATS = {4: (struct.Struct("<i"), struct.Struct("<f")), 8: (struct.Struct("<q"), struct.Struct("<d"))}
 
 
 def sample_indices(parameter: int, numel: int) -> array[int]:
@@ -23,16 +30,70 @@ def sample_indices(parameter: int, numel: int) -> array[int]:
     return array("q", sorted(random.Random(f"{parameter} {numel}").sample(range(numel), SAMPLE)))
 
 
-def summary(view: memoryview, form: Form, indices: array[int] | None) -> bytes:
-    """The statistics as float64, then the sampled elements in the tensor's own dtype; `None` for no elements."""
-    with torch.no_grad():
-        tensor = torch.frombuffer(view, dtype=form.dtype)
-        if indices is None:
-            return _STATISTICS.pack(*statistics(tensor))
-        sampled = tensor[torch.frombuffer(indices, dtype=torch.int64)].contiguous()
-        elements = bytes(sampled.view(torch.uint8).numpy())
-    with np.errstate(all="ignore"):
-        return _STATISTICS.pack(*statistics(tensor)) + elements
+class Sketch:
+    """What is remembered of a large tensor's content, once only a part of it is kept: enough to notice most changes.
+
+    Statistics and sample are made where the tensor certainly was written to: one pass over it, and no other is
+    needed to know that it changed. In between, it counts as unchanged while its version, the bytes of its
+    sample and those of one of its 64 pieces are what they were; the piece is another after every such event.
+    """
+
+    __slots__ = (
+        "_digest",
+        "_elements",
+        "_first",
+        "_form",
+        "_indices",
+        "_last",
+        "_memory",
+        "_size",
+        "_version",
+        "summary",
+    )
+
+    def __init__(self, form: Form, indices: array[int]) -> None:
+        self._form = form
+        self._indices = np.frombuffer(indices, np.int64)
+        self.summary = b""
+        """Statistics as float64, then the sampled elements in the tensor's own dtype."""
+        self._version = UNKNOWN
+        self._elements: Any = None  # the memory, by elements
+        self._memory = memoryview(b"")
+        self._size = max(LEAST_PIECE, form.nbytes // PIECES)
+        self._first = self._last = 0  # of the piece
+        self._digest = 0
+
+    @property
+    def blank(self) -> bool:
+        """Whether every element was zero."""
+        return bool(_STATISTICS.unpack_from(self.summary)[4] == self._form.nbytes // self._form.dtype.itemsize)
+
+    def take(self, view: memoryview, version: int) -> bool:
+        """Read everything; whether the summary is another than before."""
+        self._memory = view
+        self._elements = np.frombuffer(view, f"V{self._form.dtype.itemsize}")
+        with np.errstate(all="ignore"), torch.no_grad():
+            values = statistics(torch.frombuffer(view, dtype=self._form.dtype))
+        summary = _STATISTICS.pack(*values) + self._elements.take(self._indices).tobytes()
+        self._version = version
+        self._first = self._last % self._form.nbytes
+        self._last = min(self._first + self._size, self._form.nbytes)
+        self._digest = digest(view[self._first : self._last])
+        if summary == self.summary:
+            return False
+        self.summary = summary
+        return True
+
+    def holds(self, view: memoryview, version: int) -> bool:
+        """Whether nothing is seen that says that the tensor was written to since."""
+        if view is not self._memory:
+            self._memory = view
+            self._elements = np.frombuffer(view, f"V{self._form.dtype.itemsize}")
+        return (
+            version == self._version
+            and self._elements.take(self._indices).tobytes() == self.summary[_STATISTICS.size :]
+            and digest(view[self._first : self._last]) == self._digest
+        )
 
 
 def statistics(tensor: torch.Tensor) -> tuple[float, ...]:
@@ -40,25 +101,29 @@ def statistics(tensor: torch.Tensor) -> tuple[float, ...]:
 
     Of a complex tensor: norm and counts of the elements, the rest of their magnitudes.
     """
+    numel = tensor.numel()
     squares = total = zeros = nonfinite = 0.0
     low, high = float("inf"), float("-inf")
     exact = False  # some squares are too large or too small
-    parts = tensor.tensor_split(tuple(range(_PART, tensor.numel(), _PART)))
+    size = _PART * torch.get_num_threads()  # each of torch's threads works on its own share of it
+    parts = tensor.split(size) if numel > size else (tensor,)
     for part in parts:  # several passes over what stays in the cache, not over main memory
         work = _real(part)
-        array = work.numpy()
         square = float(torch.dot(work, work))
-        low_here, high_here = float(array.min()), float(array.max())
-        if not math.isfinite(square):
+        if math.isfinite(square):
+            low_here, high_here, empty = _range(work)
+        else:
+            array = work.numpy()
+            low_here, high_here, empty = float(array.min()), float(array.max()), True
             bad = work.numel() - int(torch.isfinite(work).sum())
             nonfinite += bad
             exact = exact or not bad
         squares += square
         total += float(work.sum(dtype=torch.float64) if exact else work.sum())
-        if not low_here > 0 and not high_here < 0:
-            zeros += work.numel() - int(np.count_nonzero(array != 0))
+        if empty and not low_here > 0 and not high_here < 0:
+            zeros += work.numel() - int(np.count_nonzero(work.numpy() != 0))
         low, high = _lower(low, low_here), _higher(high, high_here)
-    if squares < tensor.numel() * _SMALL_SQUARE:
+    if squares < numel * _SMALL_SQUARE:
         exact = low != 0 or high != 0
     if exact and not nonfinite:
         scale = max(-low, high)
@@ -66,7 +131,29 @@ def statistics(tensor: torch.Tensor) -> tuple[float, ...]:
         norm = scale * math.hypot(*norms)
     else:
         norm = math.sqrt(squares)
-    return (norm, total / tensor.numel(), low, high, zeros, nonfinite)
+    return (norm, total / numel, low, high, zeros, nonfinite)
+
+
+def _range(work: torch.Tensor) -> tuple[float, float, bool]:
+    """Min and max of finite floats, and whether a zero is among them.
+
+    As integers of the same bits, floats that are not negative keep their order, negative ones turn it round and come
+    below all others. Torch finds the extremes of integers in one pass, in the time in which it finds one of floats.
+    """
+    width = work.element_size()
+    signed, unsigned = _INTEGERS[width]
+    as_integer, as_float = _FLOATS[width]
+    first, last = (int(bound) for bound in torch.aminmax(work.view(signed)))
+
+    def value(bits: int) -> float:
+        return float(as_float.unpack(as_integer.pack(bits))[0])
+
+    if first >= 0:
+        return value(first), value(last), first == 0
+    if last < 0:
+        return value(last), value(first), first == _LOWEST[width]
+    zero = first == _LOWEST[width] or not work.numpy().view(unsigned).min()
+    return float(work.amin()), value(last), zero
 
 
 def _real(part: torch.Tensor) -> torch.Tensor:
