@@ -242,10 +242,11 @@ class LoopCalls:
                 entry = scope.entry
                 assert entry is not None
                 plan = entry.plan
-                changes: list[Change] = recorder.watch.parameters(plan)
+                stepped = not scope.flags & Flag.SKIPPED
+                changes: list[Change] = recorder.watch.parameters(plan, stepped)
                 changes += recorder.watch.gradients(plan, deposit=False, deep=_writes_gradients(optimizer))
                 aliases: list[Slot] = []
-                changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases)
+                changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases, stepped=stepped)
                 if aliases:
                     shared = [[slot.parameter, slot.kind] for slot in aliases]
                     scope.detail = {**(scope.detail or {}), "aliases_gradient": shared}

@@ -95,6 +95,11 @@ def view_at(pointer: int, nbytes: int) -> memoryview:
     return memoryview((ctypes.c_ubyte * nbytes).from_address(pointer)).cast("B")
 
 
+def version_of(tensor: torch.Tensor | None) -> int:
+    """How often torch counted a write to it; -1 for an inference tensor, of which it keeps no count."""
+    return -1 if tensor is None or tensor.is_inference() else tensor._version
+
+
 def fingerprint(view: memoryview) -> Content:
     return view.tobytes() if view.nbytes <= SMALL else digest(view)
 
@@ -139,8 +144,11 @@ class Slot:
         self.codes: dict[int, int] = {}  # interned changes of this form
         self.forms: dict[Form | None, dict[int, int]] = {None: self.codes}
 
-    def look(self, tensor: torch.Tensor, written: bool = False) -> bool:
-        """Read the tensor; whether its content or form differs from what was last seen. `written`: see `reread`."""
+    def look(self, tensor: torch.Tensor, written: bool = False, changed: bool = False) -> bool:
+        """Read the tensor; whether its content or form differs from what was last seen.
+
+        `written`, `changed`: see `reread`.
+        """
         form = self.form
         if form is None or form.odd or type(tensor) not in _PLAIN:
             return self._attach(tensor)
@@ -163,7 +171,7 @@ class Slot:
             self.pointer, self.keep = pointer, None
         self.identity = id(tensor)
         if self.sketch is not None:
-            return self.reread(tensor, moved or written, written)
+            return self.reread(tensor, moved or written, written and changed)
         content: Content = self.view.tobytes() if self.small else digest(self.view)
         if content == self.content:
             return False
@@ -181,18 +189,18 @@ class Slot:
         if sketch is None:
             self.content = self.view.tobytes() if self.small else digest(self.view)
             return self.content != before
-        try:
-            version = tensor._version
-        except RuntimeError:  # an inference tensor has none
-            version = -1
+        version = version_of(tensor)
         if not written and before is not None and sketch.holds(self.view, version):
             return False
-        if sketch.take(self.view, version) and not sketch.blank:
+        differs = sketch.take(self.view, version)
+        if differs and not sketch.blank:
             self.content = sketch.summary
             return True
         # What the summary does not tell: are all bytes zero, or what they were when they were last read in full?
         content = self.content = digest(self.view)
-        return content != before if type(before) is int else changed or before is None
+        if differs or before is None:
+            return True
+        return content != before if type(before) is int else changed
 
     def look_hollow(self, tensor: torch.Tensor) -> bool:
         """The tensor cannot be read: whether it is another, or was written to, since it was last seen."""

@@ -10,7 +10,7 @@ from array import array
 from typing import Any
 
 from optrace.recording.capture import HOLLOW, SMALL, Form, Slot
-from optrace.recording.sampling import SAMPLE, sample_indices, summary
+from optrace.recording.sampling import SAMPLE, UNKNOWN, Sketch, sample_indices
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
 from optrace.trace.format import SMALL as WHOLE
 from optrace.trace.writer import TraceWriter
@@ -140,9 +140,19 @@ class Frame:
             self._code(slot, form, op, _DROPPED, before, 0)
             return
         if storage == _SAMPLE:
-            view = summary(slot.view, form, self._indices(slot, form) if self.sample else None)
+            view = self._sketch(slot, form).summary[:length]
         self._stream.append_aligned(view, length)
         self._code(slot, form, op, storage, before, length)
+
+    def _sketch(self, slot: Slot, form: Form) -> Sketch:
+        """The slot's, of the content that was just seen."""
+        if slot.sketch is not None:
+            return slot.sketch
+        sketch = Sketch(form, self._indices(slot, form))
+        sketch.take(slot.view, UNKNOWN)
+        if slot.pointer != -1:  # what it shows is the tensor's own memory
+            slot.sketch = sketch
+        return sketch
 
     def _indices(self, slot: Slot, form: Form) -> array[int]:
         numel = form.nbytes // form.dtype.itemsize
@@ -150,7 +160,8 @@ class Frame:
         known = self._samples.get(key)
         if known is None:
             known = self._samples[key] = sample_indices(*key)
-            self._writer.row("INSERT INTO sample VALUES (?, ?, ?)", *key, known.tobytes())
+            if self.sample:
+                self._writer.row("INSERT INTO sample VALUES (?, ?, ?)", *key, known.tobytes())
         return known
 
     def _code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> None:

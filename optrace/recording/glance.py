@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from optrace.recording.capture import digest
+from optrace.recording.capture import digest, version_of
 from optrace.recording.entries import Tracked
 
 
 class Glance:
     """Is any parameter not as it was last seen?
 
-    The small ones are compared in one piece, the others by their digests.
+    The small ones are compared in one piece, the others by their digests, or their sketches where they are sampled.
     """
 
     def __init__(self, tracked: list[Tracked]) -> None:
@@ -21,16 +21,14 @@ class Glance:
         )
         self.pointers = [slot.pointer for slot in slots]
         self._small = [slot for slot in slots if slot.small]
-        self._large = [slot for slot in slots if not slot.small]
+        self._large = [(slot, entry.ref) for slot, entry in zip(slots, tracked, strict=True) if not slot.small]
         self._small_views = [slot.view for slot in self._small]
-        self._large_views = [slot.view for slot in self._large]
         self.seen()
 
     def seen(self) -> None:
         """Contents were looked at one by one: take over what was found."""
         if self.usable:
             self._bytes = b"".join([slot.content for slot in self._small])  # type: ignore[misc]
-            self._digests = [slot.content for slot in self._large]
 
     def unchanged(self) -> bool:
         try:
@@ -40,4 +38,11 @@ class Glance:
             return False
         if b"".join(self._small_views) != self._bytes:
             return False
-        return not self._large or [digest(view) for view in self._large_views] == self._digests
+        for slot, ref in self._large:
+            sketch = slot.sketch
+            if sketch is None:
+                if digest(slot.view) != slot.content:
+                    return False
+            elif not sketch.holds(slot.view, version_of(ref())):
+                return False
+        return True

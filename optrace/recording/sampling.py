@@ -106,7 +106,7 @@ def statistics(tensor: torch.Tensor) -> tuple[float, ...]:
     low, high = float("inf"), float("-inf")
     exact = False  # some squares are too large or too small
     size = _PART * torch.get_num_threads()  # each of torch's threads works on its own share of it
-    parts = tensor.split(size) if numel > size else (tensor,)
+    parts = tensor.tensor_split(tuple(range(size, numel, size)))
     for part in parts:  # several passes over what stays in the cache, not over main memory
         work = _real(part)
         square = float(torch.dot(work, work))

@@ -18,9 +18,17 @@ _INIT, _CHANGE, _GONE = int(Op.INIT), int(Op.CHANGE), int(Op.GONE)
 
 
 def changes_of_state(
-    entry: TrackedOptimizer, optimizer: Optimizer, deep: bool, aliases: list[Slot], unreadable: dict[str, str]
+    entry: TrackedOptimizer,
+    optimizer: Optimizer,
+    deep: bool,
+    aliases: list[Slot],
+    unreadable: dict[str, str],
+    stepped: bool = False,
 ) -> list[Change]:
-    """State entries that are not what they were; those that share the gradient's memory go to `aliases`."""
+    """State entries that are not what they were; those that share the gradient's memory go to `aliases`.
+
+    `deep`: compare content even where nothing says that it changed. `stepped`: the optimizer has just made a step.
+    """
     changes: list[Change] = []
     states = optimizer.state
     for tracked in entry.plan:
@@ -38,7 +46,7 @@ def changes_of_state(
         if slots is None:
             slots = tracked.state[entry.id] = {}
         try:
-            names = _entries(tracked, entry, state, slots, deep, changes, aliases)
+            names = _entries(tracked, entry, state, slots, deep, changes, aliases, stepped)
         except Unreadable as why:
             unreadable.setdefault(str(why), f"the state of {tracked.name}")
             continue
@@ -58,8 +66,10 @@ def _entries(
     deep: bool,
     changes: list[Change],
     aliases: list[Slot],
+    stepped: bool,
 ) -> Any:
     pointer = tracked.grad.pointer
+    written = stepped and tracked.grad.content is not None
     values = state
     for value in state.values():
         if type(value) not in _PLAIN:
@@ -75,7 +85,14 @@ def _entries(
         except RuntimeError:  # an inference tensor has none
             version = -1
         same = slot.identity == id(value)
-        if deep and same and slot.pointer != -1 and value.data_ptr() == slot.pointer:
+        there = deep and same and slot.pointer != -1 and value.data_ptr() == slot.pointer
+        if there and slot.sketch is not None:
+            if slot.reread(value, written):
+                if not value.is_contiguous():
+                    slot.look(value)
+                changes.append((slot, _CHANGE))
+            slot.version = version
+        elif there:
             content = slot.view.tobytes() if slot.small else digest(slot.view)
             if content != slot.content:
                 if value.is_contiguous():

@@ -67,8 +67,8 @@ class Watch:
         quick = Glance(tracked)
         self._quick = quick if quick.usable else None
 
-    def parameters(self, tracked: list[Tracked]) -> list[Change]:
-        """Parameters whose content is not what it was."""
+    def parameters(self, tracked: list[Tracked], stepped: bool = False) -> list[Change]:
+        """Parameters whose content is not what it was. `stepped`: their optimizer has just made a step."""
         changes: list[Change] = []
         moved = False
         for entry in tracked:
@@ -80,7 +80,14 @@ class Watch:
             slot = entry.parameter
             pointer = slot.pointer
             try:
-                if pointer != -1 and tensor.data_ptr() == pointer:
+                if pointer != -1 and tensor.data_ptr() == pointer and slot.sketch is not None:
+                    written = stepped and entry.grad.content is not None
+                    if not slot.reread(tensor, written, written):
+                        continue
+                    if not tensor.is_contiguous():
+                        slot.look(tensor)
+                    changes.append((slot, _CHANGE))
+                elif pointer != -1 and tensor.data_ptr() == pointer:
                     content = slot.view.tobytes() if slot.small else digest(slot.view)
                     if content == slot.content:
                         continue
@@ -142,10 +149,13 @@ class Watch:
                     continue
                 if slot.pointer != -1 and gradient.data_ptr() == slot.pointer and type(gradient) is torch.Tensor:
                     view = slot.view
-                    if (view.tobytes() if slot.small else digest(view)) == slot.content:
+                    if slot.sketch is not None:
+                        if slot.sketch.holds(view, version) and not (deposit and deep):
+                            continue
+                    elif (view.tobytes() if slot.small else digest(view)) == slot.content:
                         continue
             try:
-                changed = slot.look(gradient)
+                changed = slot.look(gradient, deposit and not entry.spread, deposit and touched)
             except Unreadable as why:
                 self.unreadable.setdefault(str(why), f"the gradient of {entry.name}")
                 changed = slot.look_hollow(gradient)
@@ -168,9 +178,11 @@ class Watch:
                     frame.note(slot, _ZERO)
         return changes
 
-    def state(self, entry: TrackedOptimizer, optimizer: Optimizer, deep: bool, aliases: list[Slot]) -> list[Change]:
+    def state(
+        self, entry: TrackedOptimizer, optimizer: Optimizer, deep: bool, aliases: list[Slot], stepped: bool = False
+    ) -> list[Change]:
         """State entries that are not what they were; those that share the gradient's memory go to `aliases`."""
-        return changes_of_state(entry, optimizer, deep, aliases, self.unreadable)
+        return changes_of_state(entry, optimizer, deep, aliases, self.unreadable, stepped)
 
 
 def _is_large(slot: Slot) -> bool:

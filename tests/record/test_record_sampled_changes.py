@@ -1,0 +1,101 @@
+"""What is noticed of large values once they are sampled: at the events that write to them, and in between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import optrace
+from optrace.recording.sampling import PIECES
+
+WIDTH = 40_000
+
+
+def train(
+    path: Path, turns: int, by_hand: Callable[[torch.Tensor, int], object], kind: Any = torch.optim.SGD, **options: Any
+) -> tuple[Any, list[torch.Tensor]]:
+    """A sampled loop; before each `backward` something is done by hand. The trace, and the weights after each turn."""
+    torch.manual_seed(0)
+    weight = torch.randn(WIDTH, requires_grad=True)
+    optimizer = kind([weight], **{"lr": 0.01, **options})
+    after = []
+    with optrace.record(path, capture="sampled", budget="1GB") as recording:
+        for turn in range(turns):
+            optimizer.zero_grad()
+            by_hand(weight, turn)
+            weight.square().sum().backward()
+            optimizer.step()
+            after.append(weight.detach().clone())
+    assert recording.failure is None
+    return optrace.load(path), after
+
+
+def mutated(trace: Any) -> list[int]:
+    """The iterations in which something was written by hand."""
+    return [event.iteration for event in trace.events if event.kind == "mutation"]
+
+
+def test_a_counted_write_to_one_element_is_noticed_at_once(tmp_path: Path) -> None:
+    def write(weight: torch.Tensor, turn: int) -> None:
+        if turn == 5:
+            with torch.no_grad():
+                weight[12_345] += 1.0
+
+    trace, _ = train(tmp_path / "run.optrace", 8, write)
+    assert mutated(trace) == [5]
+
+
+def test_a_write_through_data_to_all_elements_is_noticed_at_once(tmp_path: Path) -> None:
+    trace, _ = train(tmp_path / "run.optrace", 8, lambda weight, turn: weight.data.mul_(0.5) if turn == 5 else None)
+    assert mutated(trace) == [5]
+
+
+def test_a_write_through_data_to_one_element_is_noticed_before_long(tmp_path: Path) -> None:
+    def write(weight: torch.Tensor, turn: int) -> None:
+        weight.data[12_345] += 0.1
+
+    trace, _ = train(tmp_path / "run.optrace", PIECES + 4, write)
+    assert mutated(trace)
+
+
+def test_a_write_that_changes_nothing_is_no_mutation(tmp_path: Path) -> None:
+    def write(weight: torch.Tensor, turn: int) -> None:
+        with torch.no_grad():
+            weight.mul_(1.0)
+
+    trace, _ = train(tmp_path / "run.optrace", 8, write)
+    assert mutated(trace) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (torch.optim.SGD, {}),
+        (torch.optim.SGD, {"fused": True, "momentum": 0.9}),
+        (torch.optim.Adam, {"fused": True}),
+        (torch.optim.Adam, {"foreach": True, "lr": 1e-9}),
+    ],
+    ids=["sgd", "fused sgd", "fused adam", "tiny steps"],
+)
+def test_every_step_is_seen_whether_torch_counts_it_or_not(tmp_path: Path, kind: Any, options: dict[str, Any]) -> None:
+    trace, after = train(tmp_path / "run.optrace", 10, lambda weight, turn: None, kind, **options)
+    steps = [event for event in trace.events if event.kind == "step"]
+    for step, weight in zip(steps, after, strict=True):
+        assert {"param"} <= {change.kind for change in trace.effect(step)}
+        if trace.exactness("weight", at=step) == "sampled":
+            sample = trace.sample("weight", at=step)
+            assert torch.equal(torch.tensor(sample.values), weight[torch.tensor(sample.indices)])
+            assert sample.statistics["min"] == float(weight.min())
+            assert sample.statistics["max"] == float(weight.max())
+            assert sample.statistics["norm"] == pytest.approx(float(weight.norm()), rel=1e-5)
+    assert any(trace.exactness("weight", at=step) == "sampled" for step in steps)
+
+
+def test_a_step_that_changes_nothing_is_not_said_to(tmp_path: Path) -> None:
+    trace, _ = train(tmp_path / "run.optrace", 6, lambda weight, turn: None, lr=0.0)
+    steps = [event for event in trace.events if event.kind == "step"]
+    assert [[change.kind for change in trace.effect(step)] for step in steps] == [[]] * 6
