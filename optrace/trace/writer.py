@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from optrace.trace.format import ALIGNMENT, EVENTS_FILE, INDEX_FILE, RECORD, SCHEMA, TENSORS_FILE
-from optrace.trace.pieces import PIECE, Segment, checksum, write_all
+from optrace.trace.output import LEAST, Output, aligned
+from optrace.trace.pieces import PIECE, Segment, checksum
 from optrace.trace.ring import Chunk, Ring
 from optrace.trace.seal import seal
 
@@ -49,7 +50,7 @@ class Block:
     __slots__ = ("data", "file", "used", "written")
 
     def __init__(self, size: int) -> None:
-        self.data = memoryview(bytearray(size))
+        self.data = aligned(size)
         self.used = 0
         self.written = 0  # touched by the writer thread alone
         self.file: str | None = None  # that its bytes begin
@@ -66,7 +67,7 @@ class Stream:
         self.full: deque[Block] = deque()
         self.failed = False
         self._folder = path.parent
-        self._fd = self._open(self.name)
+        self._output = self._open(self.name)
         self._free: deque[Block] = deque()
         self._more = blocks - 1  # blocks that may still be allocated
         self._room = threading.Event()
@@ -150,31 +151,36 @@ class Stream:
 
     # The writer's side.
 
-    def write(self, block: Block, used: int, segments: list[Segment]) -> None:
-        """Write a block up to `used`, in pieces, adding a checksum row for each."""
+    def write(self, block: Block, used: int, segments: list[Segment], hurry: bool = False) -> None:
+        """Write a block up to `used`, adding a checksum row for each piece. `hurry`: do not wait for the disk."""
         if block.file is not None:
             name, block.file = block.file, None
-            self.go_on_in(self._open(name), name, self._offset)
+            self._go_on_in(self._open(name), name, self._offset)
+        if block.written < used:
+            self._output.write(block.data[block.written : used], hurry)
         while block.written < used:
             piece = block.data[block.written : min(used, block.written + PIECE)]
-            write_all(self._fd, piece)
             segments.append((self.name, self._offset, len(piece), checksum(piece)))
             self._offset += len(piece)
             block.written += len(piece)
 
     def go_on_in(self, descriptor: int, name: str, offset: int) -> None:
         """Write into another file from now on; the next byte's offset there, in the index's count."""
-        os.close(self._fd)
-        self._fd, self.name, self._offset = descriptor, name, offset
+        self._go_on_in(Output(descriptor), name, offset)
+
+    def _go_on_in(self, output: Output, name: str, offset: int) -> None:
+        self._output.close()
+        self._output, self.name, self._offset = output, name, offset
 
     @property
     def offset(self) -> int:
         """Bytes on disk, in the index's count."""
         return self._offset
 
-    def _open(self, name: str) -> int:
+    def _open(self, name: str) -> Output:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        return os.open(self._folder / name, flags, 0o644)
+        path = self._folder / name
+        return Output(os.open(path, flags, 0o644), path if self.block_size > LEAST else None)
 
     def recycle(self, block: Block) -> None:
         block.used = block.written = 0
@@ -187,7 +193,7 @@ class Stream:
         self._room.set()
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._output.close()
 
 
 def _weight(value: Any) -> int:
@@ -231,6 +237,7 @@ class TraceWriter:
         self._on_failure = on_failure
         self._wake = threading.Event()
         self._stopping = False
+        self._committed = 0.0  # when last
         self._segments: list[Segment] = []
         self.chunks: list[Chunk] = []
         """Chunks of a ring that have begun, for the writer to take in."""
@@ -330,8 +337,10 @@ class TraceWriter:
         for stream in (self.tensors, self.events):
             while stream.full:
                 block = stream.full.popleft()
-                stream.write(block, block.used, self._segments)
+                stream.write(block, block.used, self._segments, hurry=len(stream.full) >= WAKE_BLOCKS)
                 stream.recycle(block)
+        if not self._due():
+            return
         # An event in the making holds the lock; it may be waiting for the blocks freed above.
         if not self.lock.acquire(timeout=FAR_FUTURE if self._stopping else 0.001):
             return
@@ -348,9 +357,10 @@ class TraceWriter:
         self._read_late()
         for stream, full, block, used in cut:
             for done in full:
-                stream.write(done, done.used, self._segments)
+                stream.write(done, done.used, self._segments, hurry=len(full) >= WAKE_BLOCKS)
                 stream.recycle(done)
             stream.write(block, used, self._segments)
+        self._committed = time.monotonic()
         if rows or self._segments:
             self._commit(rows)
             self._measure(counted)
@@ -368,6 +378,11 @@ class TraceWriter:
             self.events.go_on_in(target, name, sum(length for _, _, length, _ in segments))
         if crowded:
             self.crowded = False
+
+    def _due(self) -> bool:
+        """Whether it is time for a commit, which cuts a block in two: not each time that blocks are full."""
+        enough = self._stopping or self.crowded or len(self.rows) > MOST_ROWS // 2
+        return enough or time.monotonic() - self._committed >= COMMIT_SECONDS * 0.9
 
     def _measure(self, counted: int) -> None:
         """How large the index is, with its log, now that the first `counted` row bytes are in it."""

@@ -20,13 +20,14 @@ import torch
 import optrace
 
 path, rate, turns, width = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-write = os.write
-def slowly(file, data):
-    if len(data) > 4096:
-        time.sleep(len(data) / rate)
-    return write(file, data)
+def slowed(write):
+    def slowly(file, data, *place):
+        if len(data) > 4096:
+            time.sleep(len(data) / rate)
+        return write(file, data, *place)
+    return slowly
 if rate:
-    os.write = slowly
+    os.write, os.pwrite = slowed(os.write), slowed(os.pwrite)
 
 def resident():
     with open("/proc/self/statm") as file:
