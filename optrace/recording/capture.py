@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import weakref
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -23,6 +24,8 @@ SPARSE_DIMS = struct.Struct("<q")
 HOLLOW = -1
 SMALL = 256  # bytes; below it, content is its own fingerprint
 _VIEWS = 16  # addresses to remember of one value
+COPIES = 64 << 20
+"""Bytes of copies that are held at most, until they are written; what has no room is copied once more then."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 digest = xxhash.xxh3_64_intdigest
 ON_META = "it is on the meta device and has no values"
@@ -105,7 +108,13 @@ def fingerprint(view: memoryview) -> Content:
 
 
 class Slot:
-    """One value of one parameter (itself, its gradient, a state entry) as it was last seen."""
+    """One value of one parameter (itself, its gradient, a state entry) as it was last seen.
+
+    What is no plain tensor in this process's memory is seen as a copy, which lasts until it is written.
+    """
+
+    held: ClassVar[int] = 0
+    """Bytes of all copies."""
 
     __slots__ = (
         "absent",
@@ -121,6 +130,7 @@ class Slot:
         "pointer",
         "sketch",
         "small",
+        "source",
         "version",
         "view",
         "views",
@@ -136,6 +146,7 @@ class Slot:
         self.view = _EMPTY
         self.views: dict[int, memoryview] = {}  # by address: a new gradient often lies where an old one did
         self.keep: Any = None  # what owns a copy's memory
+        self.source: weakref.ref[torch.Tensor] | None = None  # the tensor that was copied
         self.identity = 0  # id() of the tensor last seen
         self.version = -1
         self.small = True
@@ -168,7 +179,8 @@ class Slot:
         if moved:
             view = self.views.get(pointer)
             self.view = self._view_at(pointer, form) if view is None else view
-            self.pointer, self.keep = pointer, None
+            self.drop()
+            self.pointer = pointer
         self.identity = id(tensor)
         if self.sketch is not None:
             return self.reread(tensor, moved or written, written and changed)
@@ -207,7 +219,8 @@ class Slot:
         form = Form.of(tensor.dtype, tuple(tensor.shape), tensor.numel() * tensor.element_size(), HOLLOW)
         content = hash((id(tensor), -1 if tensor.is_inference() else tensor._version))
         changed = content != self.content or form is not self.form
-        self.identity, self.pointer, self.view, self.keep, self.sketch = id(tensor), -1, _EMPTY, None, None
+        self.drop()
+        self.identity, self.pointer, self.view, self.sketch, self.source = id(tensor), -1, _EMPTY, None, None
         self._take_form(form)
         self.small, self.content = False, content
         return changed
@@ -224,9 +237,26 @@ class Slot:
         self.content = None
         self.identity = 0
         self.version = -1
+        self.drop()
         self.pointer = -1
         self.view = _EMPTY
-        self.keep = None
+        self.source = None
+
+    def drop(self) -> None:
+        """The copy is not needed any more."""
+        if self.keep is not None:
+            Slot.held -= self.view.nbytes
+            self.keep, self.view = None, _EMPTY
+
+    def shown(self) -> memoryview | None:
+        """The bytes of the value as it was last seen, copied once more if need be; None if that cannot be done."""
+        if self.pointer == -1 and self.keep is None and self.source is not None:
+            tensor = self.source()
+            if tensor is None:
+                return None
+            _, self.view, self.keep, _ = read(tensor)
+            Slot.held += self.view.nbytes
+        return self.view
 
     def _view_at(self, pointer: int, form: Form) -> memoryview:
         if len(self.views) >= _VIEWS:
@@ -238,10 +268,16 @@ class Slot:
         pointer, view, keep, form = read(tensor)
         content = fingerprint(view)
         changed = content != self.content or form is not self.form
+        self.drop()
         self.identity = id(tensor)
-        self.pointer, self.view, self.keep, self.sketch = pointer, view, keep, None
+        self.pointer, self.sketch = pointer, None
+        self.view = view if pointer != -1 else _EMPTY
         self._take_form(form)
         self.content = content
+        self.source = None if keep is None else weakref.ref(tensor)
+        if changed and keep is not None and Slot.held + view.nbytes <= COPIES:
+            Slot.held += view.nbytes
+            self.view, self.keep = view, keep
         return changed
 
 
@@ -280,7 +316,7 @@ def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
     views = [view_at(c.data_ptr(), c.numel() * c.element_size()) for c in copies]
     data = b"".join([SPARSE_DIMS.pack(source.sparse_dim()), *views])
     form = Form.of(copies[1].dtype, shape, len(data), source.sparse_dim())
-    return -1, memoryview(data), None, form
+    return -1, memoryview(data), data, form
 
 
 def scalar(value: Any) -> torch.Tensor | None:

@@ -84,6 +84,8 @@ class Frame:
                     codes.append(code)
             else:
                 self._bytes(slot, form, op, _FULL, before)
+            if slot.pointer == -1:
+                slot.drop()
 
     def note(self, slot: Slot, op: int) -> None:
         """Something happened to a value that left its bytes as they were."""
@@ -126,7 +128,7 @@ class Frame:
         self.reduced = False
 
     def _bytes(self, slot: Slot, form: Form, op: int, storage: int, before: bool) -> None:
-        view: memoryview | bytes = slot.view
+        view: memoryview | bytes | None = None
         length = form.nbytes
         end = self._stream.size + ALIGNMENT
         whole = self.keyframe or (self.whole and end + length <= self.whole_until) or length <= self.small
@@ -135,7 +137,9 @@ class Frame:
             head = len(STATISTICS) * 8
             length = head + SAMPLE * form.dtype.itemsize if self.sample else head
             storage = _SAMPLE
-        if end + length > self.until:
+        if end + length <= self.until:
+            view = slot.shown()
+        if view is None:
             self.reduced = True
             self._code(slot, form, op, _DROPPED, before, 0)
             return

@@ -25,6 +25,7 @@ class Watch:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._quick: Glance | None = None
+        Slot.held = 0
         self.unreadable: dict[str, str] = {}  # why → the first value that cannot be read for this reason
 
     def restart(self) -> None:

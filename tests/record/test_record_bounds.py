@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 
 import optrace
+from optrace.recording import capture
 from optrace.trace import writer as writing
+
+BLOCKS = writing.TENSOR_BLOCK * writing.TENSOR_BLOCKS + writing.EVENT_BLOCK * writing.EVENT_BLOCKS
 
 SLOW = """
 import os, sys, time
@@ -20,6 +23,7 @@ import torch
 import optrace
 
 path, rate, turns, width = sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
+count, turned = int(sys.argv[5]), sys.argv[6] == "turned"
 def slowed(write):
     def slowly(file, data, *place):
         if len(data) > 4096:
@@ -33,11 +37,13 @@ def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-weight = torch.zeros(width, requires_grad=True)
-optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+weights = [torch.zeros(width // 1000, 1000) for _ in range(count)]
+weights = [(weight.t() if turned else weight).requires_grad_() for weight in weights]
+optimizer = torch.optim.SGD(weights, lr=0.1, momentum=0.9)
 def turn():
     optimizer.zero_grad()
-    (weight * 2.0 + 1.0).square().sum().backward()
+    for weight in weights:
+        (weight * 2.0 + 1.0).square().sum().backward()
     optimizer.step()
 for _ in range(3):
     turn()
@@ -53,18 +59,26 @@ print(most - before, recording.failure)
 
 def test_memory_is_bounded_whatever_the_disk(tmp_path: Path) -> None:
     """A disk of 60 MB/s: the training waits for it, and what stands between them is the blocks and no more."""
-    done = subprocess.run(
-        [sys.executable, "-c", SLOW, str(tmp_path / "run.optrace"), "60e6", "40", "1000000"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    grown, failure = done.stdout.split()
+    assert grown(tmp_path / "run.optrace", "60e6", "40", "1000000", "1", "plain") < BLOCKS + (24 << 20)
+    assert optrace.load(tmp_path / "run.optrace").size() > 4 * BLOCKS  # it did not all fit into memory
+
+
+def test_memory_for_copies_is_bounded_whatever_the_model(tmp_path: Path) -> None:
+    """Tensors that cannot be read in place, more of them than may be held as copies: one after the other is."""
+    width, count = 3_000_000, 12
+    assert 4 * width * count > 2 * capture.COPIES
+    found = grown(tmp_path / "run.optrace", "1e9", "1", str(width), str(count), "turned")
+    assert found < BLOCKS + capture.COPIES + 3 * 4 * width + (24 << 20)
+    assert optrace.load(tmp_path / "run.optrace").size() > 4 * BLOCKS
+
+
+def grown(*arguments: str | Path) -> int:
+    """By how much a recording process grew while it recorded."""
+    command = [sys.executable, "-c", SLOW, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    found, failure = done.stdout.split()
     assert failure == "None"
-    most = writing.TENSOR_BLOCK * writing.TENSOR_BLOCKS + writing.EVENT_BLOCK * writing.EVENT_BLOCKS
-    assert optrace.load(tmp_path / "run.optrace").size() > 4 * most  # it did not all fit into memory
-    assert int(grown) < most + (24 << 20)
+    return int(found)
 
 
 def test_rows_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
