@@ -129,7 +129,7 @@ class Chunks:
         assert ring is not None
         copied = (recorder.events - ring.base) * RECORD.size  # the file of events is there twice for a moment
         limit = recorder.pace.limit()
-        wanted = max(self._largest, limit // PARTS) + self._restated + copied + CLOSING
+        wanted = max(self._largest, limit // PARTS + self._restated) + copied + CLOSING
         writer.crowded = writer.used + wanted > limit
         writer.chunks.append(pending)
         recorder.pace.look(pending.iteration, pending.event)

@@ -6,12 +6,13 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from optrace.errors import TraceError
+from optrace.errors import OutdatedError, TraceError
 from optrace.trace.format import INDEX_FILE, Flag
 from optrace.trace.model import Event, Parameter
 from optrace.trace.processes import MAIN, is_name, members
@@ -108,21 +109,29 @@ class Trace(Values):
         return tuple(check(self))
 
     def follow(self, poll: float = 0.05) -> Iterator[Event]:
-        """Every event, from the first; then new ones as they come, until the recording ends or its process is gone."""
-        done = 0
+        """Every event, from the first; then new ones as they come, until the recording ends or its process is gone.
+
+        Where a recording of the last iterations has let go of events before they could be read, the gap comes in
+        their place.
+        """
+        done = 0  # in the whole run
         while True:
             ended = not self._recording()
             self.refresh()
-            while done < len(self.events):
-                yield self.events[done]
-                done += 1
-            if ended:
-                return
-            time.sleep(poll)
+            with suppress(OutdatedError):
+                while done < self.base + len(self.events):
+                    done = max(done, self.base)
+                    event = self.events[done - self.base]
+                    done += 1
+                    yield event
+                if ended:
+                    return
+                time.sleep(poll)
 
     def _recording(self) -> bool:
         """Whether somebody is still writing, as far as can be told from here."""
-        self.meta |= self._read_meta()
+        with self._index.snapshot():
+            self.meta |= self._read_meta()
         if self.complete:
             return False
         if self.meta.get("host") != socket.gethostname():
