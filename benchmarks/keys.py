@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import os
 import random
 import tempfile
@@ -94,6 +95,7 @@ async def _measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[
     try:
         while not app.session.findings.ready:
             await asyncio.sleep(0.05)
+        gc.freeze()  # as the app does where it is alone in its process
         for tab in tabs:
             for key, shown in keys():
                 for _ in range(max(1, presses // RUN // len(tabs))):

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 import optrace
-from optrace.tui.core.abbreviate import abbreviated, shared
 from optrace.tui.core.canvas import Chart, Series, draw
 from optrace.tui.core.conditions import Condition, ConditionError, Progress, complete, parse, search
 from optrace.tui.core.cursor import Cursor
@@ -428,20 +427,3 @@ def test_a_step_that_makes_a_parameter_nan_says_so(tmp_path: Path) -> None:
         words = " ".join(plain(line) for line in session.machine.story.of(1, session.selected))
         assert "weight: is no longer finite" in words
         session.close()
-
-
-def test_long_names_are_told_apart_in_little_room() -> None:
-    kinds = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2", "norm_in", "norm_out")
-    names = [
-        f"model.layers.{layer}.{kind}.{own}" for layer in range(32) for kind in kinds for own in ("weight", "bias")
-    ]
-    for room in (18, 20, 27):
-        short = {abbreviated(name, room, shared(names)) for name in names}
-        assert len(short) == len(names)
-        assert max(map(len, short)) <= room
-    assert abbreviated(names[0], 18) == "m.l.0.sa.qp.weight"
-    assert abbreviated("fc1.weight", 18) == "fc1.weight"
-    flat = [f"encoder_layer{number:04}_attention_dense_weight" for number in range(5000)]
-    assert len({abbreviated(name, 18, shared(flat)) for name in flat}) == len(flat)
-    assert shared(["weight"]) == shared([]) == 0
-    assert len(abbreviated("a" * 30 + ".weight_hh_l0_reverse", 12)) == 12

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from optrace.trace.format import Op
 from optrace.trace.model import Parameter
-from optrace.tui.core.abbreviate import abbreviated, shared
+from optrace.tui.core.abbreviate import Abbreviations
 from optrace.tui.core.blocks import spread
 from optrace.tui.core.effects import Effects, Summary
 from optrace.tui.core.numerals import shape, short, times
@@ -79,13 +79,16 @@ class Table:
         self._readings = readings
         self._effects = effects
         self._parts = parts
-        self._shared = (0, 0)
-        """Of how many parameters, and how many characters their names share."""
+        self._short = Abbreviations(())
+        self._named = 0
+        """How many parameters there were when their names were abbreviated."""
 
-    def _common(self) -> int:
-        if self._shared[0] != len(self._trace.parameters):
-            self._shared = (len(self._trace.parameters), shared(self._trace.parameters))
-        return self._shared[1]
+    def _name(self, parameter: Parameter, room: int) -> str:
+        if len(parameter.name) <= room and parameter.name.isascii():
+            return parameter.name
+        if self._named != len(self._trace.parameters):
+            self._named, self._short = len(self._trace.parameters), Abbreviations(self._trace.parameters)
+        return self._short.of(parameter.name, room)
 
     def head(self, layout: list[Column], sort: str) -> Line:
         """Titles; the one sorted by has an arrow."""
@@ -119,7 +122,7 @@ class Table:
     def _cell(self, parameter: Parameter, seq: int, column: Column, summary: Summary, gradient: Gradient) -> Line:
         if column.key == "name":
             role = "" if parameter.requires_grad else "dim"
-            return [Span(left(abbreviated(parameter.name, column.width - 1, self._common()), column.width), role)]
+            return [Span(left(self._name(parameter, column.width - 1), column.width), role)]
         if column.key == "shape":
             return [Span(right(shape(parameter.shape), column.width), "dim")]
         if column.key == "norm":

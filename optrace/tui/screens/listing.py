@@ -9,10 +9,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Click
-from textual.screen import ModalScreen
 
 from optrace.tui.core.spans import Line, Span, wrap
 from optrace.tui.messages import RowChosen
+from optrace.tui.screens.over import Over
 from optrace.tui.widgets.keybar import KeyBar
 from optrace.tui.widgets.lines import Lines
 
@@ -66,7 +66,7 @@ class EntryLines(Lines):
             self.post_message(RowChosen(self._lines[y][0]))
 
 
-class Listing(ModalScreen[tuple[str, int] | None]):
+class Listing(Over[tuple[str, int] | None]):
     """Gives back what to do with which entry: `("enter", 3)`, `("delete", 0)`; None when closed."""
 
     CSS = """

@@ -9,17 +9,17 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from optrace.errors import OptraceError
+from optrace.tui.screens.over import Over
 
 Complete = Callable[[str], list[tuple[str, str]]]
 Check = Callable[[str], None]
 
 
-class Prompt(ModalScreen[str | None]):
+class Prompt(Over[str | None]):
     """Gives back what was typed once `check` lets it through; None when left with Esc."""
 
     CSS = """

@@ -1,0 +1,55 @@
+"""A window over another screen, which is seen through it, dimmed."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+from textual.css.styles import RulesMap
+from textual.renderables.background_screen import BackgroundScreen
+from textual.screen import ModalScreen, Screen
+from textual.strip import Strip
+from textual.visual import RenderOptions, Visual
+
+Result = TypeVar("Result")
+
+
+class Over(ModalScreen[Result]):
+    """A modal screen that opens at once: what is behind is dimmed style by style, not piece by piece."""
+
+    def render(self) -> Any:
+        found = super().render()
+        return _Behind(found.screen, found.color) if isinstance(found, BackgroundScreen) else found
+
+
+class _Behind(Visual):
+    """Another screen's lines under a veil of colour."""
+
+    def __init__(self, screen: Screen[Any], veil: Color) -> None:
+        self._screen = screen
+        self._veil = veil
+
+    def render_strips(self, width: int, height: int | None, style: Any, options: RenderOptions) -> list[Strip]:
+        lines = self._screen._compositor.render_strips()
+        veil = self._veil
+        return [Strip([Segment(text, _dimmed(look, veil)) for text, look, _ in line]) for line in lines[:height]]
+
+    def get_optimal_width(self, rules: RulesMap, container_width: int) -> int:
+        return container_width
+
+    def get_height(self, rules: RulesMap, width: int) -> int:
+        return self._screen.size.height
+
+
+@lru_cache(1024)
+def _dimmed(style: Style | None, veil: Color) -> Style:
+    if style is None:
+        return Style()
+    colours = [
+        None if colour is None else (Color.from_rich_color(colour) + veil).rich_color
+        for colour in (style.color, style.bgcolor)
+    ]
+    return style.clear_meta_and_links() + Style.from_color(*colours)
