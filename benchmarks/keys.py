@@ -148,7 +148,7 @@ async def _idle(app: Watched) -> None:
     """Until the screen has nothing left to do for what it was told."""
     quiet = 0
     while quiet < 3:
-        await asyncio.sleep(0.0005 if quiet else 0)
+        await asyncio.sleep(0.001)  # not without a pause: this would count as the screen's own time
         quiet = 0 if _busy(app) else quiet + 1
 
 

@@ -100,13 +100,13 @@ class Tiles(Grid):
         return "" if inner else str(tile)
 
 
-def tiled(lengths: Place, room: int, cell: int) -> Tiles | None:
-    """Tiles for a value of this shape in `room` columns, where it is small enough and more than one fits."""
+def tiled(lengths: Place, room: int, cell: int, least: int = 2) -> Tiles | None:
+    """Tiles for a value of this shape in `room` columns, where it is small enough and `least` fit side by side."""
     if len(lengths) < 3 or 0 in lengths or math.prod(lengths[:-2]) < 2 or max(lengths[-2:]) > LARGEST:
         return None
     fit = (room // cell + 1) // (lengths[-1] + 1)
     whole = Tiles(lengths)
-    return Tiles(lengths, across=min(fit, whole._counts[1])) if fit >= 2 else None
+    return Tiles(lengths, across=min(fit, whole._counts[1])) if fit >= least else None
 
 
 def _page(at: int, whole: int, room: int, tile: int) -> int:

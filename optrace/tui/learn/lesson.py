@@ -109,6 +109,7 @@ class LessonScreen(MainScreen):
 
     def on_screen_resume(self, event: ScreenResume) -> None:
         self._arrange(self.app.size.width, self.app.size.height)
+        self.call_after_refresh(self.redraw)
 
     def redraw(self) -> None:
         self._share()

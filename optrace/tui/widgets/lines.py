@@ -76,7 +76,9 @@ class Lines(ScrollView, can_focus=False):
             self._fail(error)
             return
         if self.virtual_size != Size(width, count):
-            self.virtual_size = Size(width, count)
+            # Not as a change that lays out the whole screen: only whether there is a scroll bar would.
+            self.set_reactive(Lines.virtual_size, Size(width, count))
+            self._scroll_update(self.virtual_size)
             width = self.scrollable_content_region.width
         self._shown = Size(width, height)
         known, self._strips = self._strips, OrderedDict()

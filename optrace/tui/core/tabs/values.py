@@ -49,8 +49,10 @@ def shown_kinds(machine: Machine, parameter: Parameter) -> list[str]:
 def grid_of(parameter: Parameter, look: Look, room: int, lengths: Place | None = None) -> Grid:
     """The grid of a value in `room` columns."""
     lengths = parameter.shape if lengths is None else lengths
-    if look.view == "heat map" and (tiles := tiled(lengths, room - margin_of(lengths), look.cell)) is not None:
-        return tiles
+    if look.view != "histogram":  # of numbers, kernels one under another are more to see than one alone
+        tiles = tiled(lengths, room - margin_of(lengths), look.cell, 2 if look.view == "heat map" else 1)
+        if tiles is not None:
+            return tiles
     fold = max(1, (room - margin_of(lengths)) // look.cell)
     if look.view == "heat map" and fold > 10:
         fold -= fold % 10
@@ -183,7 +185,9 @@ def _cells(
     marks = [" "] * (margin + columns * look.cell + 8)
     for column in range(columns):
         number = begin + column
-        text = right(str(number), look.cell) if look.view == "numbers" else grid.column_label(number)
+        text = grid.column_label(number)
+        if look.view == "numbers":
+            text = right(text if isinstance(grid, Tiles) else str(number), look.cell - 1) + " "
         if text:
             at = margin + column * look.cell
             marks[at : at + len(text)] = text
