@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from optrace.tui.core.abbreviate import Abbreviations
 
+MODULES = st.from_regex(r"[a-e]{1,4}(_[a-e]{1,3}|[A-C][a-c]?|[0-9]){0,2}", fullmatch=True)
+
 
 def test_long_names_are_told_apart_in_little_room() -> None:
     kinds = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2", "norm_in", "norm_out")
@@ -29,7 +31,7 @@ def test_long_names_are_told_apart_in_little_room() -> None:
 
 
 @settings(max_examples=200)
-@given(st.sets(st.from_regex(r"[a-e]{1,4}(_[a-e]{1,3}|[A-C][a-c]?|[0-9]){0,2}", fullmatch=True), min_size=2, max_size=8))
+@given(st.sets(MODULES, min_size=2, max_size=8))
 def test_modules_side_by_side_never_read_the_same(modules: set[str]) -> None:
     names = [f"model.layers.{layer}.{module}.weight" for layer in range(3) for module in modules]
     short = Abbreviations(names)

@@ -54,7 +54,7 @@ class RunningLines(Lines):
                 self._lines += self._printed(run, room)
         if runs.over and runs.crashed and not failures:
             self._lines += [*wrap([Span(words("crashed"), "bold")], room), []]
-        self.styles.height = len(self._lines)
+        self.styles.height = max(1, min(len(self._lines), self.screen.size.height * 9 // 10 - 2))
         return len(self._lines)
 
     def _script(self, run: Run) -> Line:

@@ -39,7 +39,7 @@ class SourcePane(Lines):
         session = self._session
         site = session.event.site
         if site is None:
-            self._text, self._file = (), ""
+            self._text, self._file, self._stamp = (), "", (-1, -1)
             self.entitle("Source")
             return 1
         text = session.trace.sources.get(site.file)
