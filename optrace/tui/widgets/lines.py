@@ -43,6 +43,7 @@ class Lines(ScrollView, can_focus=False):
         self._shown = Size(0, 0)
         self._base = Style()
         self._entitled = ("", "")
+        self._drawing = False
 
     def entitle(self, title: str, below: str = "") -> None:
         """Words in the frame, above and below."""
@@ -52,6 +53,8 @@ class Lines(ScrollView, can_focus=False):
         if (above, under) != self._entitled:  # setting them draws the whole pane anew
             self._entitled = (above, under)
             self.border_title, self.border_subtitle = above, under
+            if self._drawing:  # the frame of this picture has been read already
+                self.call_later(self.refresh)
 
     # What subclasses say
 
@@ -119,7 +122,11 @@ class Lines(ScrollView, can_focus=False):
 
     def render_lines(self, crop: Region) -> list[Strip]:
         self._base = self.rich_style  # worked out from all ancestors: once for all lines
-        return super().render_lines(crop)
+        self._drawing = True
+        try:
+            return super().render_lines(crop)
+        finally:
+            self._drawing = False
 
     def get_line_filters(self) -> list[LineFilter]:
         """All but the one for a terminal's own colours: nothing here is drawn in them, and it takes a while."""
