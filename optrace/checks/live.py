@@ -17,6 +17,7 @@ from optrace.checks.finding import Finding
 from optrace.errors import OptraceError
 from optrace.trace.keeping import ask, asked, place_to_ask
 from optrace.trace.reader import Trace
+from optrace.trace.ring import SEEN
 
 LEAST_REST = 1.0
 """Seconds between two checks, at the least."""
@@ -25,12 +26,16 @@ REST = 20
 
 
 def main() -> None:
-    """`folder pid descriptor ignored-codes`: watch the trace until it ends, its process does, or an error is found."""
-    folder, pid, descriptor, ignored = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+    """`folder pid life reports ignored-codes`: watch the trace until it ends, its process does, or an error is found.
+
+    `life` is a pipe that the process holds open; into `reports` goes how many events of the run were looked at.
+    """
+    folder, ignored = Path(sys.argv[1]), sys.argv[5]
+    pid, life, reports = map(int, sys.argv[2:5])
     if hasattr(os, "nice"):
         os.nice(19)
     rest = LEAST_REST
-    while not _gone(pid, descriptor, rest):
+    while not _gone(pid, life, rest):
         began = time.monotonic()
         place = place_to_ask(folder)
         if asked(place) is not None:
@@ -43,6 +48,7 @@ def main() -> None:
                 if found:
                     ask(place, in_words(found[0]))
                     return
+                os.write(reports, SEEN.pack(trace.base + trace.count))
         except (OptraceError, OSError):
             pass  # it moves on while it is read, or has not begun; or the disk is full
         rest = max(LEAST_REST, REST * (time.monotonic() - began))
@@ -59,14 +65,14 @@ def in_words(finding: Finding) -> str:
     return f"{finding.code} {finding.name}{where}"
 
 
-def _gone(pid: int, descriptor: int, rest: float) -> bool:
+def _gone(pid: int, life: int, rest: float) -> bool:
     """Wait so long; whether the recorded process ended meanwhile.
 
     It holds the other end of a pipe. A child that it forked may hold that too, so its number is looked at as well.
     """
     until = time.monotonic() + rest
     while (left := until - time.monotonic()) > 0:
-        if select.select([descriptor], [], [], min(left, 1.0))[0]:
+        if select.select([life], [], [], min(left, 1.0))[0]:
             return True
         try:
             os.kill(pid, 0)

@@ -9,6 +9,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from optrace.trace.ring import ALL, SEEN
+
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Not with -m: that would put the working folder first, and a random.py or numpy.py there before the real ones.
 _CODE = f"import sys; sys.path[0] = {_HERE!r}; from optrace.checks.live import main; main()"
@@ -20,21 +22,39 @@ class Lookout:
     """The process that looks for errors while this one trains. It ends with this one, however that does."""
 
     def __init__(self) -> None:
-        self._pipe = -1
+        self._pipe = self._reports = -1
+        self._seen = 0
+
+    @property
+    def seen(self) -> int:
+        """How many events of the run it has looked at; all there can be where nobody looks."""
+        try:
+            while self._reports >= 0:
+                if not (reports := os.read(self._reports, SEEN.size * 512)):
+                    os.close(self._reports)  # it has ended
+                    self._reports = -1
+                    break
+                (self._seen,) = SEEN.unpack(reports[-SEEN.size :])
+        except BlockingIOError:
+            return self._seen
+        return ALL
 
     def post(self, folder: Path, ignored: Iterable[str]) -> str | None:
         """Start it; why it could not be, where it could not."""
         if not sys.executable or not os.path.exists(_SHELL):
             return "there is no python to start beside it" if not sys.executable else "there is no shell here"
         reading, self._pipe = os.pipe()
-        arguments = [str(folder.absolute()), str(os.getpid()), str(reading), ",".join(ignored)]
+        self._reports, writing = os.pipe()
+        os.set_blocking(self._reports, False)
+        self._seen = 0
+        arguments = [str(folder.absolute()), str(os.getpid()), str(reading), str(writing), ",".join(ignored)]
         try:
             # The shell leaves it behind and ends: it is no child of this process, whose own waiting for children
             # must never meet it.
             subprocess.run(
                 [_SHELL, "-c", '"$@" &', "optrace", sys.executable, "-c", _CODE, *arguments],
                 check=True,
-                pass_fds=[reading],
+                pass_fds=[reading, writing],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -46,11 +66,13 @@ class Lookout:
             return str(error)
         finally:
             os.close(reading)
+            os.close(writing)
         return None
 
     def dismiss(self) -> None:
         """The recording has ended."""
-        if self._pipe >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._pipe)
-            self._pipe = -1
+        for descriptor in (self._pipe, self._reports):
+            if descriptor >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(descriptor)
+        self._pipe = self._reports = -1

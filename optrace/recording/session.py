@@ -395,9 +395,10 @@ class record:
     def _heed(self) -> None:
         """In the writer's thread: keep what is there, if somebody asks for it."""
         recorder = self._recorder
+        recorder.writer.ring.seen = self._lookout.seen
         why = asked(self.shared)
         # The training may hold the lock and wait for the writer.
-        if why is None or recorder is None or not recorder.lock.acquire(timeout=0.001):
+        if why is None or not recorder.lock.acquire(timeout=0.001):
             return
         try:
             mine, self._ending, self._frozen = not self._ending, True, self._frozen or not self._ending

@@ -35,6 +35,8 @@ from optrace.trace.format import (
 )
 from optrace.trace.pieces import PIECE, Segment, checksum, write_all
 
+ALL = (1 << 63) - 1  # more events than any run has
+SEEN = struct.Struct("<q")  # how many events the live check has looked at, as it tells
 Value = tuple[int, str, int]
 """Parameter, kind, optimizer (-1 for none)."""
 _OPTIMIZER, _GROUPS, _EFFECT = 9, 10, 11  # places among a record's fields
@@ -82,6 +84,8 @@ class Ring:
         """The last time, iterations were let go for want of room."""
         self.iteration = 0
         """The first iteration that is kept."""
+        self.seen = ALL
+        """Events of the run that the live check has looked at: an error in later ones may be found yet."""
         self._folder = folder
         self._index = index
         self._chunks = [FIRST]
@@ -99,9 +103,10 @@ class Ring:
     def needless(self, crowded: bool) -> Chunk | None:
         """The chunk that the trace could begin with; None where all are needed.
 
+        Up to where errors were looked for: what leads to one that is found later must still be there then.
         `crowded`: there is no room for another chunk, so the oldest goes in any case.
         """
-        newest = self._chunks[-1]
+        newest = [self._chunks[0], *(c for c in self._chunks if c.event <= self.seen)][-1]
         fitting = [c for c in self._chunks[1:] if newest.iteration - c.iteration >= self.last]
         if fitting:
             self.short = False

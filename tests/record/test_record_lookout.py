@@ -1,0 +1,52 @@
+"""The live check beside a recording of the last iterations: what leads to an error is there when it is found."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import optrace
+from optrace.recording.lookout import Lookout
+from optrace.trace.ring import ALL
+
+pytestmark = pytest.mark.skipif(not os.path.exists("/bin/sh"), reason="the live check is started by a shell")
+
+
+def test_the_iterations_before_an_error_are_kept_however_late_it_is_found(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(64, 64)
+    optimizer = torch.optim.Adam(model.parameters())
+    losses: list[float] = []
+    wrong = -1
+    with optrace.record(tmp_path / "run.optrace", last=8) as recording:
+        deadline = time.monotonic() + 120
+        while recording.active and time.monotonic() < deadline:
+            inputs = torch.randn(4, 64)
+            if wrong < 0 and not (recording.path / "events.bin").exists():  # the first iterations are gone
+                wrong = len(losses)
+                inputs[0, 0] = float("inf")
+            loss = (model(inputs) ** 2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert not recording.active
+    trace = optrace.load(tmp_path / "run.optrace")
+    assert trace.meta["kept"].startswith("OT401")
+    assert "OT401" in {finding.code for finding in optrace.check(trace)}
+    first = trace.gaps[0].last + 1
+    assert 0 < first <= wrong - 8
+    for iteration in range(first, wrong):
+        assert trace.event(f"{iteration}:1").loss == losses[iteration]
+
+
+def test_who_has_nobody_looking_waits_for_nobody(tmp_path: Path) -> None:
+    lookout = Lookout()
+    assert lookout.seen == ALL
+    assert lookout.post(tmp_path / "nothing", []) is None
+    assert lookout.seen == 0
+    lookout.dismiss()
+    assert lookout.seen == ALL
