@@ -83,7 +83,10 @@ def _elementwise(step: StepInput, element: tuple[int, ...], rule: rules.ElementR
         )
         if step.grad_scale is not None and which == "fused":
             sheet.unscale(step.grad_scale)
-        values.append(float(rule.compute(sheet)))
+        try:
+            values.append(float(rule.compute(sheet)))
+        except ArithmeticError:
+            raise Unaccountable("with its hyperparameters the rule cannot be computed") from None
         terms.extend(sheet.terms)
         slack = max(slack, float(sheet.slack))
     return conclude(step, element, terms, complex(*values) if is_complex else values[0], slack=slack)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from optrace.errors import DamagedError
 from optrace.ledger.entries import Entry
 from optrace.ledger.flow import Flow, last
 from optrace.trace.format import KIND_CODES
@@ -37,7 +38,7 @@ class Clips:
             mine = places[stacks == stack]
             if stack not in self._parameters:
                 detail = piece.view.event(mine[0]).detail
-                self._parameters[stack] = frozenset(int(p) for p in detail.get("parameters", ()))
+                self._parameters[stack] = _ids(detail.get("parameters", ()))
             found.append((stack, mine))
         return found
 
@@ -94,3 +95,10 @@ def standing(flow: Flow, places: Array) -> Standing:
     after = np.searchsorted(flow.place, places, "right")
     following = np.append(flow.code, np.int8(-1))[after]
     return Standing(deposits[at], emptied[at], applied[at], following)
+
+
+def _ids(found: Any) -> frozenset[int]:
+    try:
+        return frozenset(map(int, found))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DamagedError("the trace is damaged: the parameters of a clip cannot be read") from error

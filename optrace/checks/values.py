@@ -80,6 +80,6 @@ def all_finite(values: Array) -> bool:
 
 def length(values: Array) -> float:
     """The 2-norm, in float64."""
-    work = np.abs(values.astype(np.complex128)) if values.dtype.kind == "c" else values.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
+        work = np.abs(values.astype(np.complex128)) if values.dtype.kind == "c" else values.astype(np.float64)
         return float(np.sqrt(work @ work))

@@ -257,6 +257,18 @@ def test_stable_until_the_rate_is_raised(recorded: Recorded) -> None:
     assert int(found.position.split(":")[0]) > 60
 
 
+def test_an_explosion_that_comes_back_in_the_last_turns(correct: Recorded) -> None:
+    """Most of the last losses are far above what was usual; the very last are not."""
+    with correct() as run:
+        weight = torch.ones(3, requires_grad=True)
+        optimizer = torch.optim.SGD([weight], lr=1e-9)
+        for turn in range(48):
+            optimizer.zero_grad()
+            ((weight * (1000.0 if 38 < turn < 46 else 1.0)) ** 2).sum().backward()
+            optimizer.step()
+    assert "OT405" not in run.codes
+
+
 def test_a_rate_that_fits(correct: Recorded) -> None:
     with correct() as run:
         model = nn.Linear(4, 1)

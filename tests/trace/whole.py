@@ -11,8 +11,10 @@ from optrace.arithmetic import explain
 from optrace.errors import LookupFailed, OptraceError, TraceError
 from optrace.trace.reader import Trace
 
-EXPLAINED = 12
+EXPLAINED = 5
 """Steps of a trace whose arithmetic is shown, spread over it."""
+EVERY = 3
+"""Of so many events the ledger is asked at one."""
 
 
 def read_everything(path: Path) -> str:
@@ -71,7 +73,8 @@ def conclude_everything(path: Path) -> str:
         for trace in first.processes.values():
             steps = [event.seq for event in trace.events if event.kind == "step"]
             for name in trace.parameters:
-                whole.update(repr((name, [str(trace.ledger(name, at=event.seq)) for event in trace.events])).encode())
+                accounts = [str(trace.ledger(name, at=event.seq)) for event in trace.events[::EVERY]]
+                whole.update(repr((name, accounts)).encode("utf-8", "replace"))
                 for step in steps[:: max(1, len(steps) // EXPLAINED)]:
                     try:
                         found = repr(explain(trace, step, name))

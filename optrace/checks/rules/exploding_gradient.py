@@ -30,10 +30,12 @@ class _Line:
         self.usual = math.inf  # the lowest median of a block so far
         self.rest: tuple[np.ndarray, np.ndarray] = (np.zeros(0, np.int64), np.zeros(0))
         self.above: list[int] = []  # a block that is far above: its backwards
+        self.last = (-1, 0.0)  # the newest backward, and its loss
         self.calm = Thinned(8)
 
     def feed(self, seqs: np.ndarray, losses: np.ndarray) -> None:
         seqs, losses = np.append(self.rest[0], seqs), np.append(self.rest[1], losses)
+        self.last = (int(seqs[-1]), float(losses[-1]))
         whole = len(seqs) // BLOCK * BLOCK
         self.rest = (seqs[whole:], losses[whole:])
         if whole:
@@ -97,6 +99,9 @@ for x, y in loader:
             if not line.above or not line.calm.kept:
                 continue
             usual = median(self._norm(seq) for seq in line.calm.kept)
+            newest, loss_now = line.last
+            if not loss_now > TIMES * line.usual or self._norm(newest) <= TIMES * usual:
+                continue  # it came back in the end
             for seq in line.above:
                 found, loss = self._norm(seq), self.run.event(seq).loss
                 if loss is None or not abs(loss) > TIMES * line.usual or not found > TIMES * usual > 0:
