@@ -407,7 +407,7 @@ class record:
             recorder.lock.release()
         if mine:
             self._freeze(why)
-            self._tell_kept(why)
+            recorder.writer.after_close = lambda: self._tell_kept(why)
 
     def _freeze(self, why: str) -> None:
         """The recording ends with what it holds. Calls that are running are not part of it."""

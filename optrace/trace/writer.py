@@ -245,6 +245,8 @@ class TraceWriter:
         """The ring has no room for another chunk until the writer has let one go."""
         self.after_commit: Callable[[], None] = lambda: None
         """Called by the writer after each commit, and each time it finds nothing to commit."""
+        self.after_close: Callable[[], None] = lambda: None
+        """Called by the writer when all is written and closed."""
         self._late: deque[tuple[memoryview, int, Any]] = deque()
         folder.mkdir(parents=True, exist_ok=True)  # the recording has made way; a file that is there is an error
         self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
@@ -330,6 +332,7 @@ class TraceWriter:
         finally:
             self.events.close()
             self.tensors.close()
+        self.after_close()
 
     def _drain(self) -> None:
         """Write full blocks; if no event is half made, also what is in the current ones, and commit."""
