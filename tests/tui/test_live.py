@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ RECORD = """
 import sys, time, torch, optrace
 weight = torch.nn.Parameter(torch.ones(2))
 optimizer = torch.optim.SGD([weight], lr=1e-4)
-with optrace.record(sys.argv[1]):
+with optrace.record(sys.argv[1], last=int(sys.argv[2]) if len(sys.argv) > 2 else None):
     end = time.monotonic() + 60
     while time.monotonic() < end:
         for _ in range(200):
@@ -77,3 +78,31 @@ async def test_the_end_is_followed_while_another_process_writes(recording: Path,
         assert app.session.cursor.last > grown
         assert app.session.seq == stayed
         assert "● live" not in screen_text(app).splitlines()[0]
+
+
+@pytest.mark.slow
+async def test_the_end_is_followed_while_older_iterations_are_let_go(tmp_path: Path, opened: Opened) -> None:
+    path = tmp_path / "live.optrace"
+    with subprocess.Popen([sys.executable, "-c", RECORD, str(path), "400"]) as process:
+        try:
+            base = 0
+            while base < 1000:
+                time.sleep(0.1)
+                with contextlib.suppress(optrace.OptraceError), optrace.load(path) as trace:
+                    base = trace.base
+            async with opened(path) as (app, pilot):
+                await press(app, pilot, "end")
+                places = [app.session.event.position]
+                for _ in range(400):
+                    await pilot.pause(0.05)
+                    if app.session.event.position != places[-1]:
+                        places.append(app.session.event.position)
+                    if len(places) > 5 and app.session.trace.base > base + 3000:
+                        break
+                assert len(places) > 5
+                assert places == sorted(places)
+                session = app.session
+                assert session.event.iteration * 3 + session.event.index == session.seq + session.trace.base
+                assert "cannot be read" not in screen_text(app)
+        finally:
+            process.kill()

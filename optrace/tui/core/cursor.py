@@ -33,9 +33,12 @@ class Cursor:
         """The number of the last event."""
         return len(self._trace.events) - 1
 
-    def grown(self, trace: Trace) -> None:
-        """Stay where one is, in a longer trace."""
+    def grown(self, trace: Trace, gone: int = 0) -> None:
+        """Stay where one is, in a longer trace whose first `gone` events were let go."""
         self._trace = trace
+        if gone:
+            self.seq, self._wanted = self.clamp(self.seq - gone), None
+            self._been = [seq - gone for seq in self._been if seq > gone]
 
     def clamp(self, seq: int) -> int:
         return max(0, min(seq, self.last))

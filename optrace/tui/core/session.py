@@ -123,7 +123,8 @@ class Session:
         """The trace as it is now, opened anew and with all prepared. For a thread: nothing here changes."""
         trace = load(self.trace.path)
         try:
-            machine = Machine(trace, self._on_ready, self.machine)
+            # What was read before belongs to other numbers where events were let go meanwhile.
+            machine = Machine(trace, self._on_ready, self.machine if trace.base == self.trace.base else None)
             trace.take(*WARM)
             machine.prepare()
         except BaseException:
@@ -137,9 +138,13 @@ class Session:
         Parameters may have been added; the position, the mark and what is selected stay.
         """
         before, order = self.machine, self._order
-        new = len(newer.trace.events) - len(self.trace.events)
+        gone = newer.trace.base - self.trace.base  # let go meanwhile, in a ring of the last iterations
+        new = len(newer.trace.events) - len(self.trace.events) + gone
         self.machine, self.trace = newer, newer.trace
-        self.cursor.grown(newer.trace)
+        self.cursor.grown(newer.trace, gone)
+        if gone:
+            self.mark = self.mark - gone if self.mark is not None and self.mark > gone else None
+            self.findings = Findings(ready=False)  # theirs are other numbers
         known = newer.trace.parameters
         if order is not None:
             kept = [known.by_id(parameter.id) for parameter in order]

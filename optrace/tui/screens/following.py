@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optrace.errors import OptraceError
-from optrace.trace.format import EVENTS_FILE, TENSORS_FILE
+from optrace.trace.format import EVENTS_FILE, RING, TENSORS_FILE
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Span
 from optrace.tui.messages import Damaged
@@ -49,6 +49,8 @@ class Following(Background, Jobs):
 
     def _watch(self) -> None:
         """Say so when the files are taken away or cut off. What was opened can still be looked at."""
+        if RING in self.session.trace.meta and not self.session.trace.complete:
+            return  # its files come and go
         files, name = _files(self.session.trace.path), self.session.trace.path.name
         if not self._files:
             return  # said already
@@ -98,11 +100,15 @@ class Following(Background, Jobs):
         if self._newer is None or self.running or self._wanted is not None or reading:
             return
         newer, self._newer = self._newer, None
+        base = self.session.trace.base
         new, before = self.session.grown(newer)
         self.run_worker(before.close, thread=True, group="closing", exit_on_error=False)
         if new:
             self.redraw()
-        if (new and time.monotonic() > self._next_check) or self.session.trace.complete:
+        if self.session.trace.base != base:
+            self.topbar.status = []  # what could not be read is there again, under its new number
+        moved = RING in self.session.trace.meta and not self.session.findings.ready
+        if (new and (moved or time.monotonic() > self._next_check)) or self.session.trace.complete:
             self._check()
 
     def on_unmount(self) -> None:
