@@ -97,7 +97,7 @@ def whole(path: Path, least: int = 20) -> int:
 
 
 def killed(folder: Path, seconds: float) -> None:
-    process = start(folder, "if turn == 60: print('go', flush=True)")
+    process = start(folder, "if turn == 200: print('go', flush=True)")
     try:
         assert process.stdout.readline() == "go\n"
         time.sleep(seconds)
