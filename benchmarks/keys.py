@@ -114,6 +114,28 @@ async def _measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[
     return found
 
 
+def first_screen(path: Path, size: tuple[int, int] = (120, 36)) -> tuple[float, float]:
+    """When (`time.perf_counter`) the screen first showed the trace, and the most memory held by then, MB."""
+    return asyncio.run(_first_screen(path, size))
+
+
+async def _first_screen(path: Path, size: tuple[int, int]) -> tuple[float, float]:
+    from benchmarks.reading import memory
+
+    app = Watched(optrace.load(path), ascii_only=False)
+    app.driver_class = Nowhere
+    running = asyncio.create_task(app.run_async(size=size))
+    try:
+        while not app.drawn[0]:
+            await asyncio.sleep(0.001)
+        await _idle(app)
+        return app.drawn[0], memory()
+    finally:
+        app.exit()
+        await running
+        app.close()
+
+
 async def _begin(app: Watched, tab: str, chance: random.Random) -> None:
     """Look at some place, at some parameter, as when the trace was opened."""
     session, main = app.session, app.main

@@ -1,4 +1,4 @@
-"""What reading a trace costs: opening, stepping, values, statistics, checking, memory.
+"""What reading a trace costs: opening, stepping, values, statistics, checking, memory, the screen and its keys.
 
 The trace is made by one process and read by a fresh one, so that what is measured is what a reader pays.
 """
@@ -6,6 +6,7 @@ The trace is made by one process and read by a fresh one, so that what is measur
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import statistics
@@ -44,21 +45,30 @@ Measured = tuple[str, str, float]
 """What was measured, its figures as text, and the one that a target may be set for: seconds (the p99), or MB."""
 
 
-def measure(kind: str, turns: int, folder: Path) -> list[Measured]:
-    """Record a trace in one process, read it in another."""
+def measure(kind: str, turns: int, folder: Path, quick: bool) -> list[Measured]:
+    """Record a trace in one process, read it in others: by the API, on the screen, by keys of the screen."""
     with tempfile.TemporaryDirectory(dir=folder) as made:
         path = Path(made) / "run.optrace"
         subprocess.run([sys.executable, "-c", RECORD, kind, str(turns), str(path)], check=True)
-        command = [sys.executable, "-m", "benchmarks.reading", str(path)]
-        found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return [(str(label), str(text), float(number)) for label, text, number in json.loads(found)]
+        rows = _elsewhere("read", path)
+        if kind == "long":
+            rows += _elsewhere("screen", path)
+            rows += _elsewhere("keys", path, "quick" if quick else "")
+    return rows
+
+
+def _elsewhere(what: str, path: Path, *more: str) -> list[Measured]:
+    """What a fresh process measures."""
+    command = [sys.executable, "-m", "benchmarks.reading", what, str(path), repr(time.perf_counter()), *more]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [(str(label), str(text), float(number)) for label, text, number in json.loads(found.splitlines()[-1])]
 
 
 def everything(quick: bool, folder: Path) -> Iterator[tuple[str, Measured]]:
     """All that is measured of reading, each with the kind of trace it is about."""
     yield "", import_time()
     for kind, turns in TRACES.items():
-        for found in measure(kind, max(5, turns // 20) if quick else turns, folder):
+        for found in measure(kind, max(5, turns // 20) if quick else turns, folder, quick):
             yield kind, found
 
 
@@ -71,7 +81,7 @@ def read(path: Path) -> list[Measured]:
     """Everything that is measured of one trace, in this process."""
     import optrace
 
-    before = _memory()
+    before = memory()
     trace, opening = _timed(lambda: optrace.load(path))
     count = len(trace.events)
     chance = random.Random(0)
@@ -84,7 +94,7 @@ def read(path: Path) -> list[Measured]:
     rows: list[Measured] = [
         ("events, parameters", f"{count:,}, {len(names):,}", count),
         ("on disk", f"{trace.size() / 1e6:.1f} MB", trace.size() / 1e6),
-        _times("`optrace.load`", [opening]),
+        _times("`optrace.load`, with what it imports", [opening]),
         _times("first value", [_timed(lambda: at(middle))[1]]),
     ]
     steps = range(middle, min(middle + 1000, count - 1))
@@ -94,7 +104,7 @@ def read(path: Path) -> list[Measured]:
     first, *_, again = [_timed(lambda: trace.statistics(names[-1], "grad", "norm"))[1] for _ in range(3)]
     rows.append(("a gradient's norm over the run: first, again", f"{first * 1e3:.1f}, {again * 1e3:.1f} ms", first))
     rows.append(_times("`check`, all rules", [_timed(lambda: optrace.check(trace))[1]]))
-    held = _memory()
+    held = memory()
     rows.append(("memory: the process, of it optrace", f"{held:.0f} MB, {held - before:.0f} MB", held))
     return rows
 
@@ -114,7 +124,7 @@ def _times(label: str, times: list[float]) -> Measured:
     return label, f"{median * 1e3:.3f}, {late * 1e3:.3f} ms", late
 
 
-def _memory() -> float:
+def memory() -> float:
     """The most this process has held so far, MB."""
     try:  # the other count also has what the process held that started this one
         status = Path("/proc/self/status").read_text().splitlines()
@@ -123,5 +133,42 @@ def _memory() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def first_screen(path: Path, started: float) -> list[Measured]:
+    """From the start of this process until the screen shows the trace; a terminal is not in it."""
+    from benchmarks import keys
+
+    drawn, memory = keys.first_screen(path)
+    return [
+        ("first screen", f"{drawn - started:.2f} s", drawn - started),
+        ("first screen: memory", f"{memory:.0f} MB", memory),
+    ]
+
+
+def presses(path: Path, quick: bool) -> list[Measured]:
+    """Every key of the screen, from places where nothing was looked at yet (cold) and from where it was just pressed."""
+    from benchmarks import keys
+
+    trace = path.absolute()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # pictures are saved where one is
+        found = keys.measure(trace, (120, 36), 20, keys.TABS[:1] if quick else keys.TABS)
+    rows = []
+    for state in ("cold", "warm"):
+        times = [took for (kind, _), each in found.items() if kind == state for took in each.wall]
+        late = keys.percentile(times, 0.99)
+        text = f"{statistics.median(times) * 1e3:.1f}, {late * 1e3:.1f} ms, {len(times):,} presses"
+        rows.append((f"key press, {state}: p50, p99", text, late))
+    return rows
+
+
+def main() -> None:
+    what, path, started, *more = sys.argv[1:]
+    if what == "read":
+        rows = read(Path(path))
+    else:
+        rows = first_screen(Path(path), float(started)) if what == "screen" else presses(Path(path), "quick" in more)
+    print(json.dumps(rows))
+
+
 if __name__ == "__main__":
-    print(json.dumps(read(Path(sys.argv[1]))))
+    main()
