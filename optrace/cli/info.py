@@ -251,7 +251,10 @@ def _state(trace: Trace) -> str:
         return f"incomplete: {printable(failure)}"
     if kept := trace.meta.get(KEPT):
         return f"complete: ended to be kept, for {printable(kept)}"
-    return "complete" if trace.complete else "incomplete: still being recorded, or its process was killed"
+    if trace.complete:
+        return "complete"
+    words = {True: "incomplete: still being recorded", False: "incomplete: its process was killed"}
+    return words.get(trace.running(), "incomplete: still being recorded, or its process was killed")
 
 
 def _command(argv: Any) -> str:

@@ -38,7 +38,7 @@ class Keep(Command):
 
         with open_trace(arguments.trace) as trace:
             members = list(trace.processes.values())
-            running = [member for member in members if not member.complete]
+            running = [member for member in members if member.running() is not False]
             if not running:
                 raise OptraceError(f"{arguments.trace} has ended: all it holds is kept")
             if not any(RING in member.meta for member in running):
@@ -50,7 +50,7 @@ class Keep(Command):
                 time.sleep(0.05)
                 for member in running:
                     member.refresh()
-                running = [member for member in running if not member.complete]
+                running = [member for member in running if member.running() is not False]
             if running:
                 tell(f"asked {printable(arguments.trace)} to keep what it holds; it has not answered yet")
             for member in members:

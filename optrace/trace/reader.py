@@ -116,7 +116,7 @@ class Trace(Values):
         """
         done = 0  # in the whole run
         while True:
-            ended = not self._recording()
+            ended = self.running() is False
             self.refresh()
             with suppress(OutdatedError):
                 while done < self.base + len(self.events):
@@ -128,14 +128,14 @@ class Trace(Values):
                     return
                 time.sleep(poll)
 
-    def _recording(self) -> bool:
-        """Whether somebody is still writing, as far as can be told from here."""
+    def running(self) -> bool | None:
+        """Whether it is still being recorded; None where only the machine it runs on could tell."""
         with self._index.snapshot():
             self.meta |= self._read_meta()
         if self.complete:
             return False
         if self.meta.get("host") != socket.gethostname():
-            return True
+            return None
         try:
             os.kill(int(self.meta.get("pid", 0)), 0)
         except (OSError, ValueError):

@@ -253,7 +253,9 @@ class TraceWriter:
         self.tensors = Stream(folder / TENSORS_FILE, TENSOR_BLOCK, TENSOR_BLOCKS, self._wake)
         self._index_path = str(folder / INDEX_FILE)
         self._index = sqlite3.connect(folder / INDEX_FILE, isolation_level=None, check_same_thread=False)
-        self._index.executescript(f"PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; BEGIN; {SCHEMA} COMMIT;")
+        # The log begins after the tables: a trace that is killed before the log was worked in can be told for one.
+        self._index.executescript(f"PRAGMA synchronous = OFF; BEGIN; {SCHEMA} COMMIT;")
+        self._index.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
         # The log counts as part of the trace: of a small one it must stay small.
         pages = min(4000, max(16, budget // LOG_SHARE // PAGE)) if budget else 4000
         self._index.execute(f"PRAGMA wal_autocheckpoint = {pages}")

@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -369,3 +370,18 @@ def test_a_script_that_exits_without_stopping(tmp_path: Path) -> None:
     trace = optrace.load(tmp_path / "run.optrace")
     assert trace.complete
     assert trace.value("w", "grad").tolist() == [1, 1]  # type: ignore[union-attr]
+
+
+def test_a_trace_that_was_killed_can_be_replaced(path: Path, tmp_path: Path) -> None:
+    left = tmp_path / "left.optrace"
+    with optrace.record(path):
+        while not len(optrace.load(path).parameters):
+            weight = torch.ones(1, requires_grad=True)
+            optimizer = torch.optim.SGD([weight], 0.1)
+            weight.backward()
+            optimizer.step()
+        shutil.copytree(path, left)  # as a kill -9 would leave it
+    with optrace.record(left, overwrite=True):
+        pass
+    assert optrace.load(left).complete
+    assert not optrace.load(left).events
