@@ -24,7 +24,7 @@ from optrace.recording.lookout import Lookout
 from optrace.recording.options import Options, checked
 from optrace.recording.places import Place, claim, claim_beside, ended, joins, place_of_rank
 from optrace.trace.format import KEPT
-from optrace.trace.keeping import asked
+from optrace.trace.keeping import ask, asked
 from optrace.trace.processes import MAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -424,6 +424,9 @@ class record:
         if _current is self:
             _current = None
         self._announcement.withdraw()
+        if self._place is not None or self.joined:
+            with contextlib.suppress(OSError):
+                ask(self.shared, why)  # the others that run together keep theirs as well
         patches.undo()
         self._patches = None
 

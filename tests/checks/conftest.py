@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 import optrace
+from checks.prefixes import errors_of_prefixes
+from optrace.recording import ring
+from optrace.recording.lookout import Lookout
 
 
 class Run:
@@ -70,16 +73,31 @@ def recorded(tmp_path: Path) -> Recorded:
     return recorded
 
 
-@pytest.fixture
-def correct(recorded: Recorded) -> Recorded:
-    """Records the block and holds it to be correct: no finding above a hint."""
+@pytest.fixture(params=["whole", *(pytest.param(way, marks=pytest.mark.slow) for way in ("unfinished", "last"))])
+def correct(
+    request: pytest.FixtureRequest, recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Recorded:
+    """Records the block and holds it to be correct: no finding above a hint.
+
+    `unfinished`: nor an error while it is being recorded, wherever it is. `last`: nor in the last iterations alone.
+    """
+    way = request.param
 
     @contextmanager
     def correct() -> Iterator[Run]:
-        with recorded() as run:
-            yield run
+        if way == "last":
+            monkeypatch.setattr(ring, "LEAST_CHUNK", 1)
+            monkeypatch.setattr(Lookout, "post", lambda self, folder, ignored: None)
+            run = Run(tmp_path / "last.optrace")
+            with optrace.record(run.path, last=3, overwrite=True):
+                yield run
+        else:
+            with recorded() as run:
+                yield run
         assert len(run.trace.events) > 0
         assert not run.loud, "\n".join(str(f) for f in run.loud)
+        if way == "unfinished":
+            assert not errors_of_prefixes(run.path, step=7)
 
     return correct
 
