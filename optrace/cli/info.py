@@ -253,8 +253,10 @@ def _state(trace: Trace) -> str:
         return f"complete: ended to be kept, for {printable(kept)}"
     if trace.complete:
         return "complete"
-    words = {True: "incomplete: still being recorded", False: "incomplete: its process was killed"}
-    return words.get(trace.running(), "incomplete: still being recorded, or its process was killed")
+    running = trace.running()
+    if running is None:
+        return "incomplete: still being recorded, or its process was killed"
+    return "incomplete: still being recorded" if running else "incomplete: its process was killed"
 
 
 def _command(argv: Any) -> str:
