@@ -159,7 +159,8 @@ class Rows:
         """Effects with ids greater than `beyond`, loaded."""
         found = []
         for number, entries in self._index.rows("SELECT id, entries FROM effect WHERE id > ? ORDER BY id", (beyond,)):
-            self._effects[number] = Effect(int(number), _changes(entries))
+            if number not in self._effects:
+                self._effects[number] = Effect(int(number), _changes(entries))
             found.append(int(number))
         return found
 
@@ -177,27 +178,30 @@ def placement(value: dict[str, Any]) -> Placement:
 
 
 def _changes(entries: str) -> tuple[Change, ...]:
+    shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}  # thousands of parameters have few
+    changes = []
     try:
-        changes = tuple(
-            Change(
-                int(parameter),
-                str(kind),
-                _OPS[op],
-                _STORAGES[storage],
-                bool(before),
-                str(dtype),
-                tuple(int(length) for length in shape),
-                int(offset),
-                int(nbytes),
-                int(optimizer),
+        for parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes in json.loads(entries):
+            lengths = shapes.get(tuple(shape))
+            if lengths is None:
+                lengths = shapes[tuple(shape)] = _shape(shape)
+            place, size = int(offset), int(nbytes)
+            if place < 0 or size < 0:
+                raise DamagedError("the trace is damaged: an effect holds a value that cannot be")
+            code, kept = _OPS[op], _STORAGES[storage]
+            change = Change(
+                int(parameter), str(kind), code, kept, bool(before), str(dtype), lengths, place, size, int(optimizer)
             )
-            for parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes in json.loads(entries)
-        )
+            changes.append(change)
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise DamagedError("the trace is damaged: an effect cannot be read") from error
-    for change in changes:
-        if change.offset < 0 or change.nbytes < 0 or len(change.shape) > MAX_DIMENSIONS:
-            raise DamagedError("the trace is damaged: an effect holds a value that cannot be")
-        if any(not 0 <= length < MAX_ZEROS for length in change.shape):
-            raise DamagedError(f"the trace is damaged: an effect holds a value of shape {change.shape}")
-    return changes
+    return tuple(changes)
+
+
+def _shape(lengths: list[Any]) -> tuple[int, ...]:
+    shape = tuple(int(length) for length in lengths)
+    if len(shape) > MAX_DIMENSIONS:
+        raise DamagedError("the trace is damaged: an effect holds a value that cannot be")
+    if any(not 0 <= length < MAX_ZEROS for length in shape):
+        raise DamagedError(f"the trace is damaged: an effect holds a value of shape {shape}")
+    return shape
