@@ -244,7 +244,7 @@ class LoopCalls:
                 plan = entry.plan
                 stepped = not scope.flags & Flag.SKIPPED
                 changes: list[Change] = recorder.watch.parameters(plan, stepped)
-                changes += recorder.watch.gradients(plan, deposit=False, deep=_writes_gradients(optimizer))
+                changes += recorder.watch.gradients(plan, deposit=False, deep=_writes_gradients(optimizer), after=True)
                 aliases: list[Slot] = []
                 changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases, stepped=stepped)
                 if aliases:

@@ -17,6 +17,8 @@ import torch
 import xxhash
 from torch.nn.parameter import is_lazy
 
+from optrace.recording import devices
+
 if TYPE_CHECKING:
     from optrace.recording.sampling import Sketch
 
@@ -27,6 +29,7 @@ _VIEWS = 16  # addresses to remember of one value
 COPIES = 64 << 20
 """Bytes of copies that are held at most, until they are written; what has no room is copied once more then."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
+together = devices.Together()
 digest = xxhash.xxh3_64_intdigest
 ON_META = "it is on the meta device and has no values"
 _EMPTY = memoryview(b"")
@@ -115,11 +118,14 @@ class Slot:
 
     held: ClassVar[int] = 0
     """Bytes of all copies."""
+    remote: ClassVar[bool] = False
+    """Whether any value is on a device."""
 
     __slots__ = (
         "absent",
         "codes",
         "content",
+        "facts",
         "form",
         "forms",
         "identity",
@@ -146,6 +152,7 @@ class Slot:
         self.view = _EMPTY
         self.views: dict[int, memoryview] = {}  # by address: a new gradient often lies where an old one did
         self.keep: Any = None  # what owns a copy's memory
+        self.facts: Any = None  # by which a tensor on a device counts as unchanged
         self.source: weakref.ref[torch.Tensor] | None = None  # the tensor that was copied
         self.identity = 0  # id() of the tensor last seen
         self.version = -1
@@ -162,11 +169,11 @@ class Slot:
         """
         form = self.form
         if form is None or form.odd or type(tensor) not in _PLAIN:
-            return self._attach(tensor)
+            return self._attach(tensor, written)
         try:
             pointer = tensor.data_ptr()
         except RuntimeError:  # it has no memory of its own: sparse, say
-            return self._attach(tensor)
+            return self._attach(tensor, written)
         if (
             tensor.dtype is not form.dtype
             or tensor.shape != form.shape
@@ -174,7 +181,7 @@ class Slot:
             or tensor.is_neg()
             or not pointer
         ):
-            return self._attach(tensor)
+            return self._attach(tensor, written)
         moved = pointer != self.pointer
         if moved:
             view = self.views.get(pointer)
@@ -242,6 +249,12 @@ class Slot:
         self.view = _EMPTY
         self.source = None
 
+    def distrust(self) -> None:
+        """Nothing but reading all of it says that it is what it was."""
+        self.facts = None
+        if self.sketch is not None:
+            self.sketch.distrust()
+
     def drop(self) -> None:
         """The copy is not needed any more."""
         if self.keep is not None:
@@ -264,7 +277,19 @@ class Slot:
         view = self.views[pointer] = memoryview(form.array.from_address(pointer)).cast("B")
         return view
 
-    def _attach(self, tensor: torch.Tensor) -> bool:
+    def must_read(self, tensor: torch.Tensor, written: bool) -> bool:
+        """Whether a tensor on a device may be another than it was, as far as can be told without waiting for it."""
+        if written or self.content is None or self.facts is None or self.source is None:
+            return True
+        return self.source() is not tensor or devices.facts_of(tensor) != self.facts
+
+    def _attach(self, tensor: torch.Tensor, written: bool) -> bool:
+        facts = None
+        if devices.is_remote(tensor):
+            Slot.remote = True
+            if not self.must_read(tensor, written):
+                return False
+            facts = devices.facts_of(tensor)
         pointer, view, keep, form = read(tensor)
         content = fingerprint(view)
         changed = content != self.content or form is not self.form
@@ -274,7 +299,7 @@ class Slot:
         self.view = view if pointer != -1 else _EMPTY
         self._take_form(form)
         self.content = content
-        self.source = None if keep is None else weakref.ref(tensor)
+        self.source, self.facts = None if keep is None else weakref.ref(tensor), facts
         if changed and keep is not None and Slot.held + view.nbytes <= COPIES:
             Slot.held += view.nbytes
             self.view, self.keep = view, keep
@@ -303,7 +328,8 @@ def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
             source = tensor.detach()
             parts = [source._indices(), source._values()]
         elif tensor.layout is torch.strided and not tensor.is_quantized:
-            parts = [tensor.detach().resolve_conj().resolve_neg()]
+            planned = together.take(tensor)
+            parts = [tensor.detach().resolve_conj().resolve_neg() if planned is None else planned]
         else:
             raise Unreadable(f"its layout is {tensor.layout}")
         copies = [part.cpu().contiguous() for part in parts]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from optrace.recording.compiled import compilable
 from optrace.recording.frame import Change
+from optrace.recording.gate import slots
 from optrace.recording.scopes import Scope
 from optrace.trace.format import Flag, Op
 
@@ -31,6 +32,9 @@ class Noticing:
         tracked = recorder.tracked()
         watch, frame = recorder.watch, recorder.frame
         inside = stack[-1].kind if stack else ""
+        if recorder.compiled.stepped:  # it may have written without torch counting it
+            for slot in (slot for entry in tracked for slot in slots(entry)):
+                slot.distrust()
         changes = [] if watch.untouched(tracked) else watch.parameters(tracked)
         changes += watch.gradients(tracked, inside == "backward", deep, frame if inside else None)
         if not changes:

@@ -84,6 +84,10 @@ class Sketch:
         self.summary = summary
         return True
 
+    def distrust(self) -> None:
+        """`holds` says no until everything has been read again."""
+        self._version = UNKNOWN
+
     def holds(self, view: memoryview, version: int) -> bool:
         """Whether nothing is seen that says that the tensor was written to since."""
         if view is not self._memory:

@@ -60,7 +60,7 @@ class Scaling:
             def after(scope: Scope, result: Any) -> tuple[list[Change], int]:
                 found = scaler._per_optimizer_states[id(optimizer)]["found_inf_per_device"].values()
                 scope.detail = {**(scope.detail or {}), "found_inf": [reading(value) for value in found]}
-                changes = recorder.watch.gradients(recorder.tracked(), deposit=False, deep=True)
+                changes = recorder.watch.gradients(recorder.tracked(), deposit=False, deep=True, after=True)
                 return changes, self._events.optimizer_id(optimizer)
 
             return self._events.call("unscale", optimizer, lambda: original(scaler, optimizer), before, after)

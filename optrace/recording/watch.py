@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import ON_META, Slot, Unreadable, digest
+from optrace.recording.capture import ON_META, Slot, Unreadable, digest, together
+from optrace.recording.devices import is_remote
 from optrace.recording.entries import Tracked, TrackedOptimizer
 from optrace.recording.frame import Change, Frame
 from optrace.recording.glance import Glance
@@ -25,7 +26,7 @@ class Watch:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._quick: Glance | None = None
-        Slot.held = 0
+        Slot.held, Slot.remote = 0, False
         self.unreadable: dict[str, str] = {}  # why → the first value that cannot be read for this reason
 
     def restart(self) -> None:
@@ -72,6 +73,8 @@ class Watch:
         """Parameters whose content is not what it was. `stepped`: their optimizer has just made a step."""
         changes: list[Change] = []
         moved = False
+        if Slot.remote:
+            self._plan_parameters(tracked, stepped)
         for entry in tracked:
             tensor = entry.ref()
             if tensor is None:
@@ -99,7 +102,7 @@ class Watch:
                     changes.append((slot, _CHANGE))
                 else:
                     first = slot.content is None
-                    if not slot.look(tensor):
+                    if not slot.look(tensor, stepped and entry.grad.content is not None):
                         moved = moved or slot.pointer != pointer
                         continue
                     changes.append((slot, _INIT if first else _CHANGE))
@@ -118,14 +121,19 @@ class Watch:
             self._quick.seen()
         return changes
 
-    def gradients(self, tracked: list[Tracked], deposit: bool, deep: bool, frame: Frame | None = None) -> list[Change]:
+    def gradients(
+        self, tracked: list[Tracked], deposit: bool, deep: bool, frame: Frame | None = None, after: bool = False
+    ) -> list[Change]:
         """Gradients that are not what they were.
 
         `deposit`: a backward is running, so what arrived is its contribution. `deep`: compare
-        content even where nothing says that it changed. Contributions of zero, which leave the
-        bytes as they were, are noted in `frame`.
+        content even where nothing says that it changed; `after`: for a call has ended that may have
+        changed it. Contributions of zero, which leave the bytes as they were, are noted in `frame`.
         """
         changes: list[Change] = []
+        after = deep and (after or deposit)
+        if Slot.remote:
+            self._plan_gradients(tracked, after)
         for entry in tracked:
             tensor = entry.ref()
             if tensor is None or not entry.leaf:
@@ -156,7 +164,7 @@ class Watch:
                     elif (view.tobytes() if slot.small else digest(view)) == slot.content:
                         continue
             try:
-                changed = slot.look(gradient, deposit and not entry.spread, deposit and touched)
+                changed = slot.look(gradient, after or (deposit and not entry.spread), deposit and touched)
             except Unreadable as why:
                 self.unreadable.setdefault(str(why), f"the gradient of {entry.name}")
                 changed = slot.look_hollow(gradient)
@@ -178,6 +186,27 @@ class Watch:
                 elif slot.form is not None and slot.content == slot.form.zero:
                     frame.note(slot, _ZERO)
         return changes
+
+    def _plan_parameters(self, tracked: list[Tracked], stepped: bool) -> None:
+        found = []
+        for entry in tracked:
+            tensor = entry.ref()
+            if tensor is None or entry.spread or not is_remote(tensor):
+                continue
+            if entry.parameter.must_read(tensor, stepped and entry.grad.content is not None):
+                found.append(tensor)
+        together.plan(found)
+
+    def _plan_gradients(self, tracked: list[Tracked], after: bool) -> None:
+        found = []
+        for entry in tracked:
+            tensor = entry.ref()
+            gradient = tensor.grad if tensor is not None and entry.leaf else None
+            if gradient is None or entry.spread or not is_remote(gradient):
+                continue
+            if entry.grad.must_read(gradient, after):
+                found.append(gradient)
+        together.plan(found)
 
     def state(
         self, entry: TrackedOptimizer, optimizer: Optimizer, deep: bool, aliases: list[Slot], stepped: bool = False

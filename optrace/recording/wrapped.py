@@ -61,7 +61,7 @@ class Wrapped:
 
     def gradients(self, scope: Scope, result: Any) -> tuple[list[Change], int]:
         recorder = self._recorder
-        return recorder.watch.gradients(recorder.tracked(), deposit=False, deep=True), -1
+        return recorder.watch.gradients(recorder.tracked(), deposit=False, deep=True, after=True), -1
 
     def optimizer_id(self, optimizer: Any) -> int:
         """The optimizer's number; -1 for what is no optimizer."""
