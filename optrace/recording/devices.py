@@ -38,25 +38,25 @@ class Together:
 
     def __init__(self) -> None:
         self._waiting: deque[weakref.ref[torch.Tensor]] = deque()
-        self._planned: set[int] = set()
+        self._planned: dict[int, weakref.ref[torch.Tensor]] = {}
         self._copies: dict[int, torch.Tensor] = {}
         self._pinned = True
         self.waits = 0
         """How often the training has waited for a device."""
 
     def plan(self, tensors: Iterable[torch.Tensor]) -> None:
-        """These will be taken, in this order, before anything is written to them."""
+        """These will be taken, in this order, before anything is written to them; what was planned before will not."""
         dense = [tensor for tensor in tensors if tensor.layout is torch.strided and not tensor.is_quantized]
         self._copies.clear()
         self._waiting = deque(map(weakref.ref, dense))
-        self._planned = set(map(id, dense))
+        self._planned = {id(tensor): weakref.ref(tensor) for tensor in dense}
 
     def take(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Its values in this process's memory, row-major; None if it was not planned."""
         key = id(tensor)
-        if key not in self._planned:
+        planned = self._planned.pop(key, None)
+        if planned is None or planned() is not tensor:
             return None
-        self._planned.discard(key)
         while key not in self._copies and self._waiting:
             self._fetch()
         return self._copies.pop(key, None)

@@ -154,7 +154,7 @@ class Frame:
             return slot.sketch
         sketch = Sketch(form, self._indices(slot, form))
         sketch.take(slot.view, UNKNOWN)
-        if slot.pointer != -1:  # what it shows is the tensor's own memory
+        if slot.pointer != -1 and not slot.small:  # what it shows is the tensor's own memory
             slot.sketch = sketch
         return sketch
 

@@ -27,7 +27,7 @@ _FLOATS = {4: (struct.Struct("<i"), struct.Struct("<f")), 8: (struct.Struct("<q"
 
 def sample_indices(parameter: int, numel: int) -> array[int]:
     """Which elements (flat, ascending) of a tensor are followed. The user's random state is not touched."""
-    return array("q", sorted(random.Random(f"{parameter} {numel}").sample(range(numel), SAMPLE)))
+    return array("q", sorted(random.Random(f"{parameter} {numel}").sample(range(numel), min(SAMPLE, numel))))
 
 
 class Sketch:

@@ -58,6 +58,8 @@ def changes_of_state(
                 if name not in names and slot.content is not None:
                     slot.forget()
                     changes.append((slot, _GONE))
+    if Slot.remote:
+        together.plan(())
     return changes
 
 

@@ -119,6 +119,8 @@ class Watch:
             self._prepare(self._registry.parameters.tracked)
         elif changes:
             self._quick.seen()
+        if Slot.remote:
+            together.plan(())
         return changes
 
     def gradients(
@@ -185,6 +187,8 @@ class Watch:
                     frame.note(slot, _DEPOSIT)
                 elif slot.form is not None and slot.content == slot.form.zero:
                     frame.note(slot, _ZERO)
+        if Slot.remote:
+            together.plan(())
         return changes
 
     def _plan_parameters(self, tracked: list[Tracked], stepped: bool) -> None:

@@ -99,3 +99,27 @@ def test_a_step_that_changes_nothing_is_not_said_to(tmp_path: Path) -> None:
     trace, _ = train(tmp_path / "run.optrace", 6, lambda weight, turn: None, lr=0.0)
     steps = [event for event in trace.events if event.kind == "step"]
     assert [[change.kind for change in trace.effect(step)] for step in steps] == [[]] * 6
+
+
+def test_statistics_alone_of_values_with_fewer_elements_than_a_sample(tmp_path: Path) -> None:
+    """In a mode that keeps no elements, down to those that would be kept whole in any other."""
+    torch.manual_seed(0)
+    tensors = [torch.randn(width, dtype=torch.float64, requires_grad=True) for width in (3, 7, 33, 63, 200)]
+    optimizer = torch.optim.SGD(tensors, lr=0.1, momentum=0.5)
+    with optrace.record(tmp_path / "run.optrace", capture="stats", budget="1MB") as recording:
+        for _ in range(30):
+            optimizer.zero_grad()
+            torch.stack([tensor.square().sum() for tensor in tensors]).sum().backward()
+            optimizer.step()
+    assert recording.failure is None
+    trace = optrace.load(tmp_path / "run.optrace")
+    last = [event for event in trace.events if event.kind == "step"][-1]
+    for name, tensor in zip(trace.parameters, tensors, strict=True):
+        kept = trace.exactness(name, at=last)
+        if kept == "exact":
+            assert trace.value(name, at=last).tobytes() == tensor.detach().numpy().tobytes()
+        else:
+            assert kept == "statistics"
+            sample = trace.sample(name, at=last)
+            assert sample is not None
+            assert sample.statistics["max"] == float(tensor.detach().max())
