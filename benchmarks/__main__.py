@@ -58,7 +58,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--reading", action="store_true", help="measure reading, and no workload that is not named")
     parser.add_argument("--optimizer", action="append", choices=["sgd", "adam"], help="this one alone")
     parser.add_argument("--recorder", action="append", choices=list(RECORDERS), help="this one alone; may be repeated")
-    parser.add_argument("--seconds", type=float, default=0.4, help="how long one bare round lasts (0.4)")
+    parser.add_argument("--seconds", type=float, default=0.3, help="how long one bare round lasts (0.3)")
     parser.add_argument("--threads", type=int, help="torch's own threads (its default if left out)")
     parser.add_argument("--folder", type=Path, help="where traces are written, and removed again")
     parser.add_argument("--out", type=Path, help="a file to put the page into as well")

@@ -23,7 +23,8 @@ from benchmarks.workloads import WORKLOADS, Workload
 
 ROUNDS = 7
 LEAST_ROUNDS = 3  # a spread needs as many
-PATIENCE = 8.0  # seconds; a recorder that has taken longer gets no further round, or turn
+LONG = 1.0  # seconds of a bare turn above which what others cost is measured with one optimizer alone
+PATIENCE = 6.0  # seconds; a recorder that has taken longer gets no further round, or turn
 FEW_ROUNDS = {"wandb": 3}  # starting it takes seconds
 WARM = 2  # the first turns also store names, texts and first values; past the budget the second is a keyframe
 ROOM = 2 << 30  # bytes of disk and memory that are left alone
@@ -57,6 +58,9 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
     one = min(_turns(workload, None, 1) for _ in range(3))
     count = max(1, round(seconds / one))
     _turns(workload, None, count)
+    if one > LONG and optimizer != "sgd":
+        others = [name for name in names if not name.startswith("optrace")]
+        row.missing |= dict.fromkeys(others, "a turn takes long; what it costs can be seen with sgd")
     spent = dict.fromkeys(names, 0.0)
     for number in range(ROUNDS):
         if names and all(name in row.missing or _enough(name, spent[name], number, seconds, one) for name in names):

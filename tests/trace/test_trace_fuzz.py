@@ -13,6 +13,7 @@ import shutil
 import signal
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,12 +107,15 @@ def ring_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     optimizer = torch.optim.AdamW(model.parameters())
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
     with optrace.record(path, last=6):
-        for turn in range(40):
+        for turn in range(3000):
             optimizer.zero_grad()
             model(torch.ones(1, 30)).sum().backward()
             optimizer.step()
             schedule.step()
             optrace.log(turn=turn)
+            if turn > 30 and list(path.glob("events-*.bin")):  # older iterations have been let go
+                break
+            time.sleep(0.002)
     with optrace.load(path) as trace:
         assert trace.iterations[0].index != 0 or not trace.iterations[0].recorded
     return path
