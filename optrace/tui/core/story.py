@@ -368,9 +368,10 @@ class Story:
 
     def _gap(self, event: Event, summary: Summary, selected: Parameter | None) -> list[Line]:
         what, _, why = str(self._trace.gap(event.seq)).partition(": ")
+        after = "; the next event has them again" if event.seq < len(self._trace.events) - 1 else ""
         return [
             [Span(f"{what[:1].upper()}{what[1:]}", "finding-hint bold"), Span(f": {why}.")],
-            [Span("What the values were meanwhile is not known; the next event has them again.", "dim")],
+            [Span(f"What the values were meanwhile is not known{after}.", "dim")],
         ]
 
     def _position(self, seq: int) -> str:
