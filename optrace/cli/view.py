@@ -7,7 +7,7 @@ import gc
 import sys
 from importlib import import_module
 
-from optrace.cli.command import Command, ExitCode, add_trace, open_trace
+from optrace.cli.command import Command, add_trace, open_trace
 from optrace.cli.text import printable
 from optrace.errors import OptraceError
 
@@ -31,5 +31,4 @@ class View(Command):
             trace.close()
             shown = f"optrace show {arguments.trace}"
             raise OptraceError(f"optrace view needs a terminal; without one there is: {printable(shown)}")
-        import_module("optrace.tui.app").show(trace)
-        return ExitCode.SUCCESS
+        return int(import_module("optrace.tui.app").show(trace))

@@ -61,13 +61,16 @@ class ViewApp(BaseApp):
         self.call_later_from_thread(self.main.redraw)
 
 
-def run(path: str | os.PathLike[str], **settings: Any) -> None:
-    """Open a trace and show it until the user leaves. Raises `OptraceError` before anything is drawn."""
-    show(load(Path(path)), **settings)
+def run(path: str | os.PathLike[str], **settings: Any) -> int:
+    """Open a trace and show it until the user leaves: the exit code. Raises `OptraceError` before anything is drawn."""
+    return show(load(Path(path)), **settings)
 
 
-def show(trace: Trace, **settings: Any) -> None:
-    """Show a trace until the user leaves, and close it. Raises `OptraceError` before anything is drawn."""
+def show(trace: Trace, **settings: Any) -> int:
+    """Show a trace until the user leaves, and close it: the exit code, 128 and more after a signal.
+
+    Raises `OptraceError` before anything is drawn.
+    """
     try:
         if not len(trace.events):
             raise TraceError(f"{trace.path} has no events: nothing that optrace records took place")
@@ -76,5 +79,6 @@ def show(trace: Trace, **settings: Any) -> None:
             app.run()
         finally:
             app.close()
+        return app.return_code or 0
     finally:
         trace.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import locale
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from contextlib import suppress
+from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
-from textual.binding import Binding
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen
@@ -33,6 +36,7 @@ class BaseApp(App[None]):
     """An app that draws with `Lines`."""
 
     TITLE = "optrace"
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+z", "suspend_process", "Into the background", show=False)]
     ENABLE_COMMAND_PALETTE = True
     CSS = """
     .-poor SourcePane, .-poor TablePane, .-poor StoryPane, .-poor InspectorPane { border: ascii $border; }
@@ -60,6 +64,14 @@ class BaseApp(App[None]):
             super().run(*arguments, **settings)
         finally:
             gc.unfreeze()
+
+    def on_load(self) -> None:
+        """Leave in good order also where that is told from outside, with the terminal as it was."""
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if self._alone and number is not None:
+                with suppress(NotImplementedError, RuntimeError):
+                    asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
 
     def on_ready(self) -> None:
         if self._alone:  # in a process of its own, not among somebody's tests
