@@ -125,7 +125,7 @@ def main() -> None:
             for kind, found in reading.everything(chosen.quick, folder):
                 read.append((kind, found))
                 write(f"| {kind}{': ' if kind else ''}{found[0]} | {found[1]} |")
-        write("\n## Targets\n")
+        write("\n## Figures against targets\n")
         targets.table([row for row in rows if row.device == "cpu"], read, write)
     write(f"\nMeasured in {time.perf_counter() - began:.0f} s.")
     if chosen.out:
