@@ -273,7 +273,7 @@ def _tamper_with_records(chance: random.Random, folder: Path, index: sqlite3.Con
             index.execute("UPDATE segment SET digest = ? WHERE file = ? AND offset = ?", (signed, file.name, offset))
 
 
-@pytest.mark.parametrize("cases", PARTS)
+@pytest.mark.parametrize("cases", PARTS[1:])  # of single rows test_trace_damage.py makes up many in the quick run
 def test_hostile_traces(sound_trace: Path, tmp_path: Path, cases: range) -> None:
     """What nobody recorded, under right checksums: a clear error, or whatever it says, within bounds."""
     path = Path(shutil.copytree(sound_trace, tmp_path / "run.optrace"))
