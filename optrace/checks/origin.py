@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -88,10 +88,16 @@ class Search:
     """Follows the losses; after the last piece, finds the origin."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._looked_at = ref(run)  # it is found by its run: with a reference back, neither would ever be let go
         self._losses = Losses()
         self._found: Origin | None = None
         self._searched = False
+
+    @property
+    def _run(self) -> Run:
+        run = self._looked_at()
+        assert run is not None
+        return run
 
     def feed(self, piece: Piece) -> None:
         self._losses.feed(piece, effects(self._run).empties_any)

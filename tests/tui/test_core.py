@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import threading
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -427,3 +429,14 @@ def test_a_step_that_makes_a_parameter_nan_says_so(tmp_path: Path) -> None:
         words = " ".join(plain(line) for line in session.machine.story.of(1, session.selected))
         assert "weight: is no longer finite" in words
         session.close()
+
+
+def test_a_trace_that_was_checked_is_let_go(network: Path) -> None:
+    def checked() -> tuple[Findings, weakref.ref[optrace.Trace]]:
+        with optrace.load(network) as trace:
+            return find(trace), weakref.ref(trace)
+
+    findings, trace = checked()
+    gc.collect()
+    assert len(findings)
+    assert trace() is None
