@@ -1,15 +1,16 @@
 """Iterations that are not recorded: counting them, and saying so in the trace.
 
 While the gate is shut a call costs its line's look-up and nothing else: no value is read. Numbers of
-iterations go on as they would. When it opens again a `gap` event says what is missing, every value
-known before it is marked as lost, and every value is read anew: nothing after a gap rests on what was before it.
+iterations go on as they would. A `gap` event says what is missing and marks every value known before it as
+lost; when the gate opens again every value is read anew: nothing after a gap rests on what was before it.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from optrace.recording.capture import Slot
 from optrace.recording.entries import Tracked
@@ -29,7 +30,7 @@ class Gate:
         self._pace = pace
         self.shut = False
         self._from = (0, 0)
-        self._since = 0
+        self._event = -1  # the number of the gap's event, once it is written
         self._missed = 0
         self._why = ""
         self._lost: list[Slot] = []
@@ -69,23 +70,29 @@ class Gate:
             turns.stepped = recorder.any_step = True
         turns.index += 1
         self._missed += 1
+        if self._event < 0:
+            self._say()
+        elif self._missed & (self._missed - 1) == 0:
+            self._correct()
 
     def finish(self) -> None:
         """The recording ends: what is missing at its end is said too."""
-        if self.shut and self._missed:
-            self._say()
+        if self.shut and self._event >= 0:
+            self._correct()
 
     def _shut(self, place: tuple[int, int]) -> None:
         recorder = self._recorder
         self.shut = True
-        self._from, self._since, self._missed = place, time.perf_counter_ns(), 0
+        self._from, self._missed, self._event = place, 0, -1
         self._why = self._pace.why()
         self._lost = [slot for tracked in recorder.parameters.tracked for slot in slots(tracked)]
         recorder.frame.discard()
 
     def _open(self, frame: FrameType) -> None:
         recorder = self._recorder
-        self._say()
+        if self._event < 0:
+            self._say()
+        self._correct()
         self.shut = False
         recorder.turns.turn_over()
         recorder.turned()
@@ -95,18 +102,27 @@ class Gate:
         recorder.frame.add([(slot, int(Op.GONE)) for slot in self._lost if slot.content is None], before=True)
 
     def _say(self) -> None:
-        """The gap's event."""
+        """The gap's event. It comes at once: whoever is killed in a gap leaves a trace that says so."""
         recorder = self._recorder
         for slot in self._lost:
             recorder.frame.lose(slot)
-        detail = {"last": recorder.turns.iteration, "events": self._missed, "reason": self._why}
         turns = recorder.turns
+        detail = self._detail()
         now = turns.iteration, turns.index
         turns.iteration, turns.index = self._from
-        scope = Scope("gap", None, -1, self._since)
+        scope = Scope("gap", None, -1, time.perf_counter_ns())
         scope.detail = detail
+        self._event = recorder.events
         recorder.emit(scope, 0, -1)
         turns.iteration, turns.index = now
+
+    def _correct(self) -> None:
+        """How long the gap has become."""
+        row = "UPDATE detail SET value = ? WHERE event = ?"
+        self._recorder.writer.row(row, json.dumps(self._detail()), self._event)
+
+    def _detail(self) -> dict[str, Any]:
+        return {"last": self._recorder.turns.iteration, "events": self._missed, "reason": self._why}
 
     def _look_afresh(self, frame: FrameType) -> None:
         """Read every value, as if for the first time."""

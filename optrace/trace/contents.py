@@ -170,6 +170,7 @@ class Contents(Rows):
             self._tensors.update()  # while the files are there
         if count == had and self.meta:
             self.meta |= self._read_meta()
+            self.__dict__.pop("gaps", None)  # the last may have become longer
         else:
             self.meta = self._read_meta()
             for name in _DERIVED:

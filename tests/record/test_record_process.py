@@ -10,6 +10,7 @@ import pickle
 import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 from pathlib import Path
 from typing import Any
@@ -385,3 +386,29 @@ def test_a_trace_that_was_killed_can_be_replaced(path: Path, tmp_path: Path) -> 
         pass
     assert optrace.load(left).complete
     assert not optrace.load(left).events
+
+
+def test_killed_in_a_gap_the_trace_says_so(tmp_path: Path) -> None:
+    script = """
+        import os, sys, time, torch
+        import optrace
+        weight = torch.nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        with optrace.record(sys.argv[1], until=5):
+            for turn in range(40):
+                optimizer.zero_grad()
+                weight.sum().backward()
+                optimizer.step()
+            time.sleep(0.5)
+            os.kill(os.getpid(), 9)
+    """
+    path = tmp_path / "run.optrace"
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], check=False, timeout=120)
+    assert done.returncode == -9
+    with optrace.load(path) as trace:
+        (gap,) = trace.gaps
+        assert gap.seq == len(trace.events) - 1 == 15
+        assert gap.first == 5
+        assert 64 <= gap.events <= 105  # as often as it doubles
+        assert 26 <= gap.last <= 39
+        assert trace.exactness("weight") == "not kept"
