@@ -112,7 +112,7 @@ class Ring:
             self.short = False
             return fitting[-1]
         if crowded and len(self._chunks) > 1:
-            self.short = True
+            self.short = self._chunks[-1].iteration - self._chunks[1].iteration < self.last
             return self._chunks[1]
         return None
 
