@@ -47,7 +47,9 @@ optimizer = Adam(model.parameters())
         if not strays:
             return
         for owner, mine in held.items():
-            found = self._seen_to_change(strays, mine) or self._changed_before(strays, mine)
+            # Before its next step, another optimizer may be made that holds the new ones.
+            missed = [b for b in strays if b.event <= self._lives.last_step[owner]]
+            found = self._seen_to_change(missed, mine) or self._changed_before(missed, mine)
             if found:
                 yield self._finding(owner, found)
                 return
