@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 from optrace.errors import RecordingError
 from optrace.recording.children import Announcement, Parent, arm, disarm
 from optrace.recording.facts import describe, reason
+from optrace.recording.keeping import Keeping
 from optrace.recording.lookout import Lookout
 from optrace.recording.options import Options, checked
-from optrace.recording.places import Place, claim, claim_beside, ended, joins, place_of_rank
-from optrace.trace.format import KEPT
-from optrace.trace.keeping import ask, asked
+from optrace.recording.places import Place, claim, claim_beside, joins, place_of_rank
 from optrace.trace.processes import MAIN
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,7 +32,7 @@ _current: record | None = None
 _expected: record | None = None
 
 
-class record:
+class record(Keeping):
     """Record training into a trace.
 
         with optrace.record("run.optrace"):
@@ -356,84 +355,11 @@ class record:
                 writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
         self._settle()
 
-    def _settle(self) -> None:
-        """Wait until all is written."""
-        self._recorder.writer.stop()
-        self._lookout.dismiss()
-        self.last = self._place is None or (bool(self._place.size) and ended(self.path.parent, self._place))
-
-    def _end(self) -> bool:
-        """Whether it is the caller's to end this recording: nobody else has begun to."""
-        if self._recorder is None or os.getpid() != self._pid:
-            return True
-        with self._recorder.lock:
-            mine, self._ending = not self._ending, True
-        return mine
-
-    # Keeping the last iterations
-
-    def keep(self, reason: str, frame: FrameType) -> None:
-        """End a recording of the last iterations and keep what it holds; in any other, put a mark there."""
-        recorder = self._recorder
-        if recorder is None or not recorder.active or os.getpid() != self._pid:
-            return
-        if self._options.last is None:
-            self.mark({"name": "keep", "value": reason}, frame)
-            return
-        where = f"optrace.keep() at {os.path.basename(frame.f_code.co_filename)}:{frame.f_lineno}"
-        if self._end():
-            if not recorder.scopes.any_running:
-                try:
-                    recorder.abandon()  # what was done by hand since the last event
-                except Exception as error:
-                    recorder.fail(error)
-            why = f"{where}: {reason}" if reason else where
-            self._freeze(why)
-            self._settle()
-            self._tell_kept(why)
-
-    def _heed(self) -> None:
-        """In the writer's thread: keep what is there, if somebody asks for it."""
-        recorder = self._recorder
-        recorder.writer.ring.seen = self._lookout.seen
-        why = asked(self.shared)
-        # The training may hold the lock and wait for the writer.
-        if why is None or not recorder.lock.acquire(timeout=0.001):
-            return
-        try:
-            mine, self._ending, self._frozen = not self._ending, True, self._frozen or not self._ending
-            recorder.active = recorder.active and not mine
-        finally:
-            recorder.lock.release()
-        if mine:
-            self._freeze(why)
-            recorder.writer.after_close = lambda: self._tell_kept(why)
-
-    def _freeze(self, why: str) -> None:
-        """The recording ends with what it holds. Calls that are running are not part of it."""
+    def _over(self) -> None:
         global _current
-        recorder, patches = self._recorder, self._patches
-        writer = recorder.writer
-        with writer.lock:
-            recorder.close()
-            ending = {KEPT: why, "ended": time.time(), "failure": recorder.failure, "raised": None}
-            for key, value in ending.items():
-                writer.row("INSERT OR REPLACE INTO meta VALUES (?, ?)", key, json.dumps(value))
-            writer.finish()
-        self._frozen = True
         if _current is self:
             _current = None
         self._announcement.withdraw()
-        if self._place is not None or self.joined:
-            with contextlib.suppress(OSError):
-                ask(self.shared, why)  # the others that run together keep theirs as well
-        patches.undo()
-        self._patches = None
-
-    def _tell_kept(self, why: str) -> None:
-        turns, first = self._recorder.turns, self._recorder.writer.ring.iteration
-        last = turns.iteration if turns.index else turns.iteration - 1
-        self._report(f"kept iterations {first:,}-{last:,} in {self.path}: {why}")
 
     def _writing_failed(self, error: BaseException) -> None:
         self.failure = reason(error)
