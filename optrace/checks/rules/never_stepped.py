@@ -37,8 +37,7 @@ for x, y in batches:
     def start(self, run: Run) -> None:
         super().start(run)
         self._seen: dict[int, Seen] = {}  # cohort → backwards
-        self._before_gaps = 0  # of these, at most so many in one cohort before anything was left out
-        self._early: dict[int, int] = {}
+        self._early: dict[int, int] = {}  # of these, before anything was left out
 
     def piece(self, piece: Piece) -> None:
         for flow in piece.flows:
@@ -47,7 +46,6 @@ for x, y in batches:
                 self._seen.setdefault(flow.cohort.index, Seen()).add(sources, flow.cohort.parameters)
                 early = self._early.get(flow.cohort.index, 0) + int(np.searchsorted(sources, self.run.unbroken))
                 self._early[flow.cohort.index] = early
-                self._before_gaps = max(self._before_gaps, early)
 
     def finish(self) -> Iterable[Finding]:
         run = self.run
@@ -56,7 +54,7 @@ for x, y in batches:
         for optimizer in run.trace.optimizers:
             if run.calls.of(_STEP, optimizer.id):
                 continue
-            seen = Seen()
+            seen, early = Seen(), 0
             for cohort in run.cohorts.all:
                 mine = self._seen.get(cohort.index)
                 if (
@@ -70,9 +68,12 @@ for x, y in batches:
                 seen.parameters |= mine.parameters
                 seen.first = mine.first if seen.first < 0 else min(seen.first, mine.first)
                 seen.last, seen.count = max(seen.last, mine.last), max(seen.count, mine.count)
-            # Whether it steps in a gap nobody knows: then what came before the first has to be enough.
+                early = max(early, self._early[cohort.index])
+            # Whether it steps in a gap nobody knows: then what came before the first has to be enough. Nor whether it
+            # will, where the recording goes on: it may accumulate.
             whole = run.ended_well and not len(run.gaps)
-            if seen.count >= 2 and (whole or self._before_gaps >= 100):
+            least = 100 if run.trace.complete else 1000
+            if seen.count >= 2 and (whole or early >= least):
                 yield self._found(optimizer.id, seen)
 
     def _found(self, optimizer: int, seen: Seen) -> Finding:
