@@ -20,6 +20,7 @@ from optrace.recording.patches import Patches, subclasses
 from optrace.recording.recorder import Recorder
 from optrace.recording.registry import real
 from optrace.recording.scopes import Scope, frame_id
+from optrace.recording.steady import writes_gradients
 from optrace.recording.unseen import unseen
 from optrace.trace.format import Flag
 
@@ -53,20 +54,24 @@ class LoopCalls:
 
     def zero_grad(self, original: Any) -> Any:
         recorder = self._recorder
+        enter = recorder.steady.enter_zero_grad
 
         @functools.wraps(original)
         def zero_grad(target: Any, *args: Any, **kwargs: Any) -> Any:
             if not recorder.active:
                 return original(target, *args, **kwargs)
-            whose = real(target) if isinstance(target, Optimizer) else target
-            if recorder.running("zero_grad", whose) is not None:
-                return original(target, *args, **kwargs)
             try:
-                # Gradients are about to go: what was done to them by hand since the step has no effect any more.
-                scope = recorder.begin("zero_grad", whose, _getframe(1), False)
+                scope = enter(target, _getframe(1))
+                if scope is None:
+                    whose = real(target) if isinstance(target, Optimizer) else target
+                    if recorder.running("zero_grad", whose) is None:
+                        # Gradients are about to go: what was done to them by hand has no effect any more.
+                        scope = recorder.begin("zero_grad", whose, _getframe(1), False)
             except BaseException as error:
                 recorder.fail(error)
                 _reraise_unless_ours(error)
+                scope = None
+            if scope is None:
                 return original(target, *args, **kwargs)
             failed = True
             try:
@@ -78,45 +83,53 @@ class LoopCalls:
 
         return zero_grad
 
-    @unseen
     def _after_zero_grad(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not recorder.active:
             return
-        if not scope.recorded:
-            recorder.skip(scope)
-            return
         try:
-            with recorder.lock:
-                target = scope.target
-                number = recorder.registry.optimizer_id(target) if isinstance(target, Optimizer) else -1
-                changes = recorder.watch.gradients(recorder.tracked(), False, False, recorder.frame)
-                recorder.end(scope, changes, number, failed)
+            if failed or not recorder.steady.leave_zero_grad(scope):
+                self._leave_zero_grad(scope, failed)
         except BaseException as error:
             recorder.fail(error)
             _reraise_unless_ours(error)
+
+    @unseen
+    def _leave_zero_grad(self, scope: Scope, failed: bool) -> None:
+        recorder = self._recorder
+        if not scope.recorded:
+            recorder.skip(scope)
+            return
+        with recorder.lock:
+            recorder.steady.settle()
+            target, number = scope.target, -1
+            if isinstance(target, Optimizer):
+                number = recorder.registry.optimizer_id(target)
+                entry = recorder.registry.known(real(target))
+                if entry is not None and len(recorder.scopes.by_thread) > 1:
+                    recorder.threads.trained_here(entry)  # before its first backward
+            changes = recorder.watch.gradients(recorder.tracked(), False, False, recorder.frame)
+            recorder.end(scope, changes, number, failed)
 
     # backward
 
     def backward(self, original: Any) -> Any:
         recorder = self._recorder
+        steady = recorder.steady
+        enter = steady.enter_backward
 
         @functools.wraps(original)
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            if not recorder.active:
+            scope = None
+            if recorder.active and steady.root != id(tensors):  # Tensor.backward calls the other one
+                try:
+                    scope = enter(tensors, _getframe(1)) or self._enter_backward(tensors, _getframe(1))
+                except BaseException as error:
+                    recorder.fail(error)
+                    _reraise_unless_ours(error)
+            # What happens inside has this place in its chain of calls: it must be one, whichever way leads here.
+            if scope is None:
                 return original(tensors, *args, **kwargs)
-            caller = _getframe(1)
-            outer = recorder.running("backward")
-            # Tensor.backward, a checkpoint's inner backward; the same call again by way of a torch function mode.
-            if outer is not None and (outer.root == id(tensors) or recorder.sites.is_ours(caller.f_code)):
-                return original(tensors, *args, **kwargs)
-            try:
-                scope = self._before_backward(tensors, args, kwargs, caller)
-            except BaseException as error:
-                recorder.fail(error)
-                _reraise_unless_ours(error)
-                return original(tensors, *args, **kwargs)
-            del caller
             failed = True
             try:
                 result = original(tensors, *args, **kwargs)
@@ -127,8 +140,16 @@ class LoopCalls:
 
         return backward
 
+    def _enter_backward(self, tensors: Any, frame: FrameType) -> Scope | None:
+        recorder = self._recorder
+        outer = recorder.running("backward")
+        # Tensor.backward, a checkpoint's inner backward; the same call again by way of a torch function mode.
+        if outer is not None and (outer.root == id(tensors) or recorder.sites.is_ours(frame.f_code)):
+            return None
+        return self._before_backward(tensors, frame)
+
     @unseen
-    def _before_backward(self, tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any], frame: FrameType) -> Scope:
+    def _before_backward(self, tensors: Any, frame: FrameType) -> Scope:
         recorder = self._recorder
         roots = [tensors] if isinstance(tensors, torch.Tensor) else [t for t in tensors if isinstance(t, torch.Tensor)]
         recorder.keep_pace()
@@ -153,24 +174,30 @@ class LoopCalls:
             raise
         return scope
 
-    @unseen
     def _after_backward(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not recorder.active:
             return
-        if not scope.recorded:
-            recorder.skip(scope)
-            return
         try:
-            with recorder.lock:
-                tracked = recorder.tracked()
-                # What other processes contributed may arrive without torch counting it: DDP writes into its buckets.
-                deep = recorder.registry.models.in_group
-                changes = recorder.watch.gradients(tracked, deposit=True, deep=deep, frame=recorder.frame)
-                recorder.end(scope, changes, failed=failed)
+            if failed or not recorder.steady.leave_backward(scope):
+                self._leave_backward(scope, failed)
         except BaseException as error:
             recorder.fail(error)
             _reraise_unless_ours(error)
+
+    @unseen
+    def _leave_backward(self, scope: Scope, failed: bool) -> None:
+        recorder = self._recorder
+        if not scope.recorded:
+            recorder.skip(scope)
+            return
+        with recorder.lock:
+            recorder.steady.settle()
+            tracked = recorder.tracked()
+            # What other processes contributed may arrive without torch counting it: DDP writes into its buckets.
+            deep = recorder.registry.models.in_group
+            changes = recorder.watch.gradients(tracked, deposit=True, deep=deep, frame=recorder.frame)
+            recorder.end(scope, changes, failed=failed)
 
     # step
 
@@ -180,6 +207,8 @@ class LoopCalls:
             return
         try:
             frame = _getframe(2)  # of torch's wrapper around every step
+            if recorder.steady.enter_step(optimizer, frame) is not None:
+                return
             outer = recorder.running("step", optimizer)
             if outer is not None and _is_running(outer.frame_id, frame.f_back):
                 outer.nested += 1  # a subclass's step calls super().step()
@@ -221,41 +250,47 @@ class LoopCalls:
         if isinstance(found_inf, torch.Tensor) and found_inf.is_cpu and found_inf.item():
             scope.flags |= Flag.SKIPPED
 
-    @unseen
     def after_step(self, optimizer: Optimizer, args: Any, kwargs: Any) -> None:
         recorder = self._recorder
         if not recorder.active:
             return
         try:
-            scope = recorder.running("step", optimizer)
-            if scope is None:
-                return
-            if scope.nested:
-                scope.nested -= 1
-                return
-            if not scope.recorded:
-                if recorder.scaling:  # GradScaler.step asks whether it has stepped
-                    recorder.registry.optimizer(optimizer, None).steps += 1
-                recorder.skip(scope)
-                return
-            with recorder.lock:
-                entry = scope.entry
-                assert entry is not None
-                plan = entry.plan
-                stepped = not scope.flags & Flag.SKIPPED
-                changes: list[Change] = recorder.watch.parameters(plan, stepped)
-                changes += recorder.watch.gradients(plan, deposit=False, deep=_writes_gradients(optimizer), after=True)
-                aliases: list[Slot] = []
-                changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases, stepped=stepped)
-                if aliases:
-                    shared = [[slot.parameter, slot.kind] for slot in aliases]
-                    scope.detail = {**(scope.detail or {}), "aliases_gradient": shared}
-                entry.steps += 1
-                recorder.threads.trained_here(entry)
-                recorder.end(scope, changes, entry.id)
+            if not recorder.steady.leave_step(optimizer):
+                self._leave_step(optimizer)
         except BaseException as error:
             recorder.fail(error)
             _reraise_unless_ours(error)
+
+    @unseen
+    def _leave_step(self, optimizer: Optimizer) -> None:
+        recorder = self._recorder
+        scope = recorder.running("step", optimizer)
+        if scope is None:
+            return
+        if scope.nested:
+            scope.nested -= 1
+            return
+        if not scope.recorded:
+            if recorder.scaling:  # GradScaler.step asks whether it has stepped
+                recorder.registry.optimizer(optimizer, None).steps += 1
+            recorder.skip(scope)
+            return
+        with recorder.lock:
+            recorder.steady.settle()
+            entry = scope.entry
+            assert entry is not None
+            plan = entry.plan
+            stepped = not scope.flags & Flag.SKIPPED
+            changes: list[Change] = recorder.watch.parameters(plan, stepped)
+            changes += recorder.watch.gradients(plan, deposit=False, deep=writes_gradients(optimizer), after=True)
+            aliases: list[Slot] = []
+            changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases, stepped=stepped)
+            if aliases:
+                shared = [[slot.parameter, slot.kind] for slot in aliases]
+                scope.detail = {**(scope.detail or {}), "aliases_gradient": shared}
+            entry.steps += 1
+            recorder.threads.trained_here(entry)
+            recorder.end(scope, changes, entry.id)
 
     # Optimizers as they are made
 
@@ -294,13 +329,6 @@ def _is_running(wanted: tuple[int, int] | None, frame: FrameType | None) -> bool
             return True
         frame = frame.f_back
     return False
-
-
-def _writes_gradients(optimizer: Optimizer) -> bool:
-    """Whether a step may change gradients uncounted by torch: it unscales them, or runs code that is not torch's."""
-    if getattr(optimizer, "grad_scale", None) is not None or optimizer._optimizer_step_pre_hooks:
-        return True
-    return not type(optimizer).__module__.startswith("torch.optim.")
 
 
 def _loss_scale(roots: list[torch.Tensor]) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SPARSE_DIMS = struct.Struct("<q")
 HOLLOW = -1
 SMALL = 256  # bytes; below it, content is its own fingerprint
-_VIEWS = 16  # addresses to remember of one value
+_VIEWS = 128  # addresses to remember of one value: the allocator goes round among a few dozen
 COPIES = 64 << 20
 """Bytes of copies that are held at most, until they are written; what has no room is copied once more then."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
@@ -184,9 +184,8 @@ class Slot:
             return self._attach(tensor, written)
         moved = pointer != self.pointer
         if moved:
-            view = self.views.get(pointer)
-            self.view = self._view_at(pointer, form) if view is None else view
             self.drop()
+            self.view = self.view_at(pointer, form)
             self.pointer = pointer
         self.identity = id(tensor)
         if self.sketch is not None:
@@ -271,10 +270,13 @@ class Slot:
             Slot.held += self.view.nbytes
         return self.view
 
-    def _view_at(self, pointer: int, form: Form) -> memoryview:
-        if len(self.views) >= _VIEWS:
-            self.views.clear()
-        view = self.views[pointer] = memoryview(form.array.from_address(pointer)).cast("B")
+    def view_at(self, pointer: int, form: Form) -> memoryview:
+        """The memory at an address, where a value of this form lies."""
+        view = self.views.get(pointer)
+        if view is None:
+            if len(self.views) >= _VIEWS:
+                self.views.clear()
+            view = self.views[pointer] = memoryview(form.array.from_address(pointer)).cast("B")
         return view
 
     def must_read(self, tensor: torch.Tensor, written: bool) -> bool:

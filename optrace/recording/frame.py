@@ -99,6 +99,10 @@ class Frame:
             return -1
         codes = tuple(self.codes)
         self.codes.clear()
+        return self.known(codes, event)
+
+    def known(self, codes: tuple[int, ...], event: int) -> int:
+        """The id of the effect that these changes together are; `event` is the first to have it, if it is new."""
         known = self._effects.get(codes)
         if known is None:
             known = self._effects[codes] = self.number()
@@ -169,6 +173,10 @@ class Frame:
         return known
 
     def _code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> None:
+        self.codes.append(self.code(slot, form, op, storage, before, length))
+
+    def code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> int:
+        """The number of one change, stored in one way."""
         known = slot.absent if form is None else slot.codes
         key = op << 4 | storage << 1 | before
         if storage == _SAMPLE and not self.sample:
@@ -177,7 +185,7 @@ class Frame:
         if code is None:
             code = known[key] = len(self._entries)
             self._entries.append((slot, form, op, storage, before, length))
-        self.codes.append(code)
+        return code
 
     def _describe(self, codes: tuple[int, ...]) -> list[list[Any]]:
         """The entries as the index holds them; offsets follow from lengths and alignment."""

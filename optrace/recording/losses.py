@@ -35,24 +35,29 @@ class LossGraphs:
         self.live: set[weakref.ref[Sentinel]] = set()
         """Graphs that are still there after a backward through them."""
         self._forget = self.live.discard
-        self._walked: dict[int, int] = {}
+        self.walked: dict[int, int] = {}
+        """How often backward was called, by chain of calls."""
 
     def enter(self, scope: Scope, roots: list[torch.Tensor], frame: FrameType) -> None:
         """Before a backward: leaves nobody knows yet, and a sentinel in the loss's graph."""
         functions = [root.grad_fn for root in roots if root.grad_fn is not None]
-        count = self._walked.get(scope.chain, 0) + 1
-        self._walked[scope.chain] = count
+        count = self.walked.get(scope.chain, 0) + 1
+        self.walked[scope.chain] = count
         if count & (count - 1) == 0:
             self._find_leaves(functions, roots, frame)
         if functions:
-            metadata: dict[str, Any] = _unwrapped(functions[0]).metadata
+            metadata: dict[str, Any] = unwrapped(functions[0]).metadata
             sentinel = metadata.get("optrace")
             if sentinel is None:
                 sentinel = metadata["optrace"] = Sentinel()
-                self.live.add(_ref(sentinel, self._forget))
+                self.add(sentinel)
             elif sentinel.event >= 0:
                 scope.detail = {**(scope.detail or {}), "same_graph_as": sentinel.event}
             scope.sentinel = sentinel
+
+    def add(self, sentinel: Sentinel) -> None:
+        """A loss's graph was met for the first time."""
+        self.live.add(_ref(sentinel, self._forget))
 
     def _find_leaves(self, functions: list[Any], roots: list[torch.Tensor], frame: FrameType) -> None:
         """Walk the graph for leaf tensors that no module and no optimizer has."""
@@ -74,7 +79,7 @@ class LossGraphs:
             self._met()
 
 
-def _unwrapped(function: Any) -> Any:
+def unwrapped(function: Any) -> Any:
     """The node of the loss itself, below what only scales it: `loss / 8`, `scaler.scale(loss)`.
 
     The wrapper's node goes with the expression it stood in; the loss's own lives as long as its graph.

@@ -89,7 +89,7 @@ class Pace:
         self._changed = False
         if appended > self.look_at:
             self.look(iteration, event)
-        keyframe = self._keyframe(self._writer.used)
+        keyframe = self.capture == "sampled" and self._keyframe(self._writer.used)
         self._changed = self._changed or keyframe
         return keyframe
 
@@ -138,7 +138,7 @@ class Pace:
 
     def _keyframe(self, used: int) -> bool:
         """Keyframes take as much room as what lies between them."""
-        if self.capture != "sampled" or self.spent or used - self._since < self._cost:
+        if self.spent or used - self._since < self._cost:
             return False
         self._cost = 2 * self._sizes()
         if self._cost > (self.limit() - used) // 4:

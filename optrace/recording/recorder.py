@@ -30,12 +30,13 @@ from optrace.recording.registry import Registry
 from optrace.recording.ring import Chunks, RingPace
 from optrace.recording.scopes import Scope, Scopes, frames_above
 from optrace.recording.sites import CallSites
+from optrace.recording.steady import Steady
 from optrace.recording.threads import Threads
-from optrace.recording.turns import Turns
+from optrace.recording.turns import Line, Turns
 from optrace.recording.unseen import unseen
 from optrace.recording.watch import Watch
 from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
-from optrace.trace.writer import MOST_ROWS, TraceWriter
+from optrace.trace.writer import MOST_ROWS, Block, TraceWriter
 
 _pack = RECORD.pack_into
 _now = time.perf_counter_ns
@@ -96,6 +97,7 @@ class Recorder:
         self.chunks = None if options.last is None else Chunks(self, options.last)
         """Where only the last iterations are kept."""
         self.gate = Gate(self, self.pace)
+        self.steady = Steady(self, base)
 
     # Calls
 
@@ -121,6 +123,7 @@ class Recorder:
         """`begin`, for a caller that is unseen itself."""
         start = _now()
         with self.lock:
+            self.steady.settle()
             chain = self.sites.chain(frame)
             stack = self._stacks.get(_thread())
             if stack is None:
@@ -166,6 +169,7 @@ class Recorder:
     def abandon(self) -> None:
         """At the end of the recording: calls that never came back are events that failed."""
         with self.lock:
+            self.steady.settle()
             for stack in list(self._stacks.values()):
                 while stack:
                     self._close_stale(stack)
@@ -209,7 +213,10 @@ class Recorder:
 
     def turned(self) -> None:
         """A recorded iteration begins."""
+        look_at = self.pace.look_at
         self.frame.keyframe = self.restating = self.pace.turn(self.turns.iteration, self.events)
+        if self.pace.look_at != look_at:  # what is kept may be decided otherwise from here on
+            self.steady.settle()
 
     def _restate(self) -> None:
         """A keyframe begins: all values once more, whole."""
@@ -243,22 +250,13 @@ class Recorder:
 
     def emit(self, scope: Scope, depth: int, optimizer: int) -> None:
         """Write the event of a call that is over. The frame holds what changed."""
-        kind = scope.kind
-        turns = self.turns
-        if scope.chain >= 0 and not scope.flags & _BY_HAND:  # nobody called it, so it says nothing of the loop
+        kind, flags = scope.kind, scope.flags
+        if scope.chain >= 0 and not flags & _BY_HAND:  # nobody called it, so it says nothing of the loop
             target = scope.target
-            turn = turns.iteration
-            turns.passes((kind, scope.chain), 0 if target is None else id(target))
-            if turn != turns.iteration:
-                self.turned()
-            self.last_chain = scope.chain
+            self.pass_line((kind, scope.chain), 0 if target is None else id(target))
         if kind == "step":
-            turns.stepped = self.any_step = True
-            if _thread() != self.threads.stepping:
-                self.threads.changed()
+            self.stepped()
         frame = self.frame
-        number = self.events
-        flags = scope.flags
         loss = scope.loss
         late: torch.Tensor | None = None
         if loss is None:
@@ -270,35 +268,62 @@ class Recorder:
         detail = scope.detail
         if detail is not None:
             flags |= _DETAIL
-            self.writer.detail(number, detail)
-        effect = frame.effect(number)
+            self.writer.detail(self.events, detail)
+        effect = frame.effect(self.events)
         if not frame.reduced:
             flags |= _EXACT
         else:
             frame.reduced = False
-            self.pace.reduced(turns.iteration, number)
+            self.pace.reduced(self.turns.iteration, self.events)
+        block, place = self.record(scope, _CODE[kind], depth, flags, optimizer, effect, loss)
+        if late is not None:
+            self.writer.late_loss(block.data, place, late)
+        if self.watch.unreadable:
+            self._tell_unreadable()
+
+    def pass_line(self, line: Line, target: int) -> None:
+        """The loop comes by one of its lines."""
+        turns = self.turns
+        turn = turns.iteration
+        turns.passes(line, target)
+        if turn != turns.iteration:
+            self.turned()
+        self.last_chain = line[1]
+
+    def stepped(self) -> None:
+        """There was a step in this turn, on this thread."""
+        self.turns.stepped = self.any_step = True
+        if _thread() != self.threads.stepping:
+            self.threads.changed()
+
+    def record(
+        self, scope: Scope, code: int, depth: int, flags: int, optimizer: int, effect: int, loss: float
+    ) -> tuple[Block, int]:
+        """Put an event's record among the others: the block that it is in, and where."""
+        writer, turns, frame = self.writer, self.turns, self.frame
         if frame.keyframe:
             flags |= _KEYFRAME
         thread = self.threads.numbers.get(_thread())
         if thread is None:
             thread = self.threads.number()
-        events = self.writer.events
+        events = writer.events
         block = events.block
         place = block.used
         if place + _RECORD > events.block_size:
             block, place = events.next_block(), 0
         end = _now()
+        start = scope.start
         _pack(
             block.data,
             place,
-            _CODE[kind],
+            code,
             depth if depth < 255 else 255,
             flags,
             thread,
             turns.iteration,
             turns.index,
             end - self._began,
-            (end - scope.start) * 1e-9,
+            (end - start) * 1e-9,
             scope.chain,
             optimizer,
             scope.groups,
@@ -307,20 +332,20 @@ class Recorder:
             loss,
             len(self._live),
         )
-        if late is not None:
-            self.writer.late_loss(block.data, place, late)
         block.used = place + _RECORD
         events.size += _RECORD
         turns.index += 1
+        number = self.events
         self.events = number + 1
-        if self.writer.appended > self.pace.look_at:
+        sentinel = scope.sentinel
+        if sentinel is not None and sentinel.event < 0:
+            sentinel.event = number
+        if writer.appended > self.pace.look_at:
             self.pace.look(turns.iteration, number + 1)
-        if scope.sentinel is not None and scope.sentinel.event < 0:
-            scope.sentinel.event = number
-        if self.writer.failed:
+            self.steady.settle()
+        if writer.failed:
             self.active = False
-        if self.watch.unreadable:
-            self._tell_unreadable()
+        return block, place
 
     def _tell_unreadable(self) -> None:
         for why, value in self.watch.unreadable.items():

@@ -94,6 +94,11 @@ class Registry:
             self._join(known, optimizer, frame)
         return known
 
+    def known(self, optimizer: Optimizer) -> TrackedOptimizer | None:
+        """The optimizer's entry, if it has one; `optimizer` is no wrapper."""
+        known = self._optimizer_by_id.get(id(optimizer))
+        return known if known is not None and known.ref() is optimizer else None
+
     def optimizer_id(self, optimizer: Optimizer) -> int:
         """The optimizer's number, given out now if it is new."""
         return self._known(real(optimizer)).id

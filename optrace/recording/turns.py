@@ -4,6 +4,8 @@ A turn ends when, after at least one step in it, an event comes from a line that
 passed already. What is kept of a turn is the path through its lines. Where the path comes back
 to an earlier line before any step, that was an inner loop (micro-batches): what it passed after
 that line is forgotten, for the last round of the inner loop passes it again.
+
+A loop that goes the same way turn after turn is followed by counting alone.
 """
 
 from __future__ import annotations
@@ -24,9 +26,25 @@ class Turns:
         self._order: list[Line] = []
         self._place = -1  # of the line passed last
         self._usual: dict[Line, int] = {}  # how many objects pass a line in one turn
+        self._round: list[tuple[Line, int]] = []  # the way of the turn before, if one object passed each line
+        self._followed = -1  # how far this turn went that way and no other; -1 where what is above tells
 
     def passes(self, line: Line, target: int) -> None:
         """An event comes from `line`, called on the object `target` (0 for none)."""
+        followed = self._followed
+        if followed >= 0:
+            way = self._round
+            if followed < len(way):
+                if way[followed] == (line, target):
+                    self._followed = followed + 1
+                    return
+            elif self.stepped and way[0] == (line, target):
+                self._followed = 1
+                self.iteration += 1
+                self.index = 0
+                self.stepped = False
+                return
+            self._unroll()
         targets = self._path.get(line)
         if targets is None:
             self._path[line] = [target]
@@ -40,6 +58,7 @@ class Turns:
 
     def would_begin(self, line: Line, target: int) -> bool:
         """Whether such an event would find the loop where it has been in this turn; changes nothing."""
+        self._unroll()
         targets = self._path.get(line)
         if targets is None:
             return False
@@ -49,6 +68,7 @@ class Turns:
 
     def turn_over(self) -> None:
         """Begin a new turn, whatever comes next."""
+        self._unroll()
         line: Line = ("", -1)
         self._begin(line, 0)
         self._path, self._order, self._place = {}, [], -1
@@ -80,10 +100,22 @@ class Turns:
             del self._path[later]
         del self._order[self._place + 1 :]
 
+    def _unroll(self) -> None:
+        """Write out the path that was only counted."""
+        followed, self._followed = self._followed, -1
+        if followed >= 0:
+            way = self._round[:followed]
+            self._path = {line: [target] for line, target in way}
+            self._order = [line for line, _ in way]
+            self._place = followed - 1
+
     def _begin(self, line: Line, target: int) -> None:
         for passed, targets in self._path.items():
             if len(targets) > self._usual.get(passed, 0):
                 self._usual[passed] = len(targets)
+        self._round = [(passed, targets[0]) for passed, targets in self._path.items() if len(targets) == 1]
+        alike = len(self._round) == len(self._path) and self._round[:1] == [(line, target)]
+        self._followed = 1 if alike else -1
         self._path = {line: [target]}
         self._order = [line]
         self._place = 0

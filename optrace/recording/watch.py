@@ -33,6 +33,11 @@ class Watch:
         """What was seen of the parameters does not count any more."""
         self._quick = None
 
+    def settled(self) -> None:
+        """The slots were brought up to date."""
+        if self._quick is not None:
+            self._quick.seen()
+
     def current(self, tracked: list[Tracked]) -> tuple[list[Change], list[Slot]]:
         """All large values that are there now: those of the states that changed unseen, and the slots of all.
 

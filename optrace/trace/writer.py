@@ -98,11 +98,28 @@ class Stream:
             self.align()
             self.append(data, length)
 
+    def take(self, length: int) -> int:
+        """Make room for `length` aligned bytes in the current block: where in its data; -1 for no room."""
+        block = self.block
+        used = block.used
+        start = used + (-self.size % ALIGNMENT)
+        end = start + length
+        if end > self.block_size:
+            return -1
+        self.size += end - used
+        block.used = end
+        return start
+
     def align(self) -> int:
         """Pad to the alignment; the offset where the next bytes will stand."""
         padding = -self.size % ALIGNMENT
         if padding:
-            self.append(b"\0" * padding, padding)
+            block = self.block
+            if block.used + padding <= self.block_size:
+                block.used += padding  # what it skips is zero, or was written before
+                self.size += padding
+            else:
+                self.append(b"\0" * padding, padding)
         return self.size
 
     def begin_file(self, name: str) -> None:
