@@ -97,8 +97,12 @@ class Steady:
 
     def enter_zero_grad(self, target: Any, frame: FrameType) -> Scope | None:
         """`zero_grad` begins."""
+        recorder = self._recorder
         self._lock.acquire()
         try:
+            if recorder.gate.shut:
+                scope = self._leave_out(self._clears, "zero_grad", target, frame)
+                return scope
             plan = self._begin(self._clears, "zero_grad", target, frame, True, False)
             return self._enter(plan, target) if plan is not None else None
         finally:
@@ -111,6 +115,11 @@ class Steady:
             return None
         self._lock.acquire()
         try:
+            if recorder.gate.shut:
+                scope = self._leave_out(self._backwards, "backward", None, frame)
+                if scope is not None:
+                    scope.root = id(root)
+                return scope
             plan = self._begin(self._backwards, "backward", None, frame, True, True)
             if plan is None or root.numel() != 1 or not root.is_cpu:
                 return None
@@ -145,6 +154,11 @@ class Steady:
         recorder = self._recorder
         self._lock.acquire()
         try:
+            if recorder.gate.shut:
+                scope = self._leave_out(self._steps, "step", optimizer, frame)
+                if scope is not None:
+                    scope.frame_id = frame_id(frame)
+                return scope
             plan = self._begin(self._steps, "step", optimizer, frame, False, True)
             if plan is None:
                 return None
@@ -215,22 +229,8 @@ class Steady:
             or len(picture.refs) != len(recorder.parameters.tracked)
         ):
             return None
-        place = [id(target)]
-        base = self._base
-        walk: FrameType | None = frame
-        while walk is not None and walk is not base:
-            place.append(id(walk.f_code))
-            place.append(walk.f_lasti)
-            walk = walk.f_back
-        key = tuple(place)
-        plan = plans.get(key)
+        plan = self._plan(plans, kind, target, frame)
         if plan is None:
-            plan = self._meet(kind, target, frame)
-            if plan is None:
-                return None
-            plans[key] = plan
-        if plan.ref() is not target:  # another has taken its place in memory
-            del plans[key]
             return None
         parameters, gradients = picture.parameters, picture.gradients
         try:
@@ -253,6 +253,44 @@ class Steady:
         plan.start = start
         self._held = tensors
         return plan
+
+    def _plan(self, plans: Plans, kind: str, target: Any, frame: FrameType) -> Plan | None:
+        """What is known of a call on this object from this place."""
+        place = [id(target)]
+        base = self._base
+        walk: FrameType | None = frame
+        while walk is not None and walk is not base:
+            place.append(id(walk.f_code))
+            place.append(walk.f_lasti)
+            walk = walk.f_back
+        key = tuple(place)
+        plan = plans.get(key)
+        if plan is None:
+            plan = self._meet(kind, target, frame)
+            if plan is None:
+                return None
+            plans[key] = plan
+        if plan.ref() is not target:  # another has taken its place in memory
+            del plans[key]
+            return None
+        return plan
+
+    def _leave_out(self, plans: Plans, kind: str, target: Any, frame: FrameType) -> Scope | None:
+        """A call begins that is not recorded, nor is there anything to be decided: the loop goes its usual way."""
+        recorder = self._recorder
+        stack = recorder.scopes.by_thread.get(_thread())
+        if stack is None or stack or len(recorder.scopes.by_thread) > 1 or recorder.scaling or not recorder.any_step:
+            return None
+        plan = self._plan(plans, kind, target, frame)
+        if plan is None:
+            return None
+        following = recorder.turns.follows(plan.line, plan.key)
+        if following == 0 or (following == 2 and recorder.pace.wants(recorder.turns.iteration + 1)):
+            return None
+        scope = Scope(kind, target, plan.chain, 0)
+        scope.recorded = False
+        stack.append(scope)
+        return scope
 
     def _enter(self, plan: Plan, target: Any) -> Scope:
         self._open = plan

@@ -66,6 +66,13 @@ class Turns:
             return len(targets) >= self._usual.get(line, len(targets) + 1)
         return line == self._order[self._place] or self._order.index(line) <= self._place
 
+    def follows(self, line: Line, target: int) -> int:
+        """Whether such an event would be the next on the way of the turn before: 1, or 2 where it begins a new turn."""
+        followed, way = self._followed, self._round
+        if 0 <= followed < len(way):
+            return 1 if way[followed] == (line, target) else 0
+        return 2 if followed > 0 and self.stepped and way[0] == (line, target) else 0
+
     def turn_over(self) -> None:
         """Begin a new turn, whatever comes next."""
         self._unroll()
