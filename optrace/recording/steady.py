@@ -242,11 +242,11 @@ class Steady:
                 return None
             if gradients.pointers:
                 there = found if len(gradients.pointers) == len(found) else [g for g in found if g is not None]
+                if list(map(data_ptr, there)) != gradients.pointers:
+                    return None
                 if counted and list(map(version_of, there)) != gradients.versions:
                     return None
-                if deep and (
-                    list(map(data_ptr, there)) != gradients.pointers or b"".join(gradients.views) != gradients.joined
-                ):
+                if deep and b"".join(gradients.views) != gradients.joined:
                     return None
         except _ODD:
             return None
@@ -467,13 +467,11 @@ class Steady:
                 return False
             if gradients.mask is not None:
                 there = list(compress(there, gradients.mask))
-            if list(map(version_of, there)) != gradients.versions:
+            if list(map(version_of, there)) != gradients.versions or list(map(data_ptr, there)) != gradients.pointers:
                 return False
-            if plan.foreign or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
-                if not all(map(is_leaf, tensors)) or list(map(data_ptr, there)) != gradients.pointers:
-                    return False
-                if b"".join(gradients.views) != gradients.joined:
-                    return False
+            foreign = plan.foreign or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks
+            if foreign and not (all(map(is_leaf, tensors)) and b"".join(gradients.views) == gradients.joined):
+                return False
             contents = list(map(bytes, parameters.views))
             joined = b"".join(contents)
             values = state.values

@@ -161,7 +161,8 @@ class Watch:
                 version = -1
             touched = version != slot.version or id(gradient) != slot.identity
             if not touched:
-                if not deep and not entry.spread:
+                # Another gradient may have taken the place of the one before, and be as old: its memory is elsewhere.
+                if not deep and not entry.spread and (slot.pointer == -1 or gradient.data_ptr() == slot.pointer):
                     continue
                 if slot.pointer != -1 and gradient.data_ptr() == slot.pointer and type(gradient) is torch.Tensor:
                     view = slot.view
