@@ -278,6 +278,8 @@ class Steady:
     def _leave_out(self, plans: Plans, kind: str, target: Any, frame: FrameType) -> Scope | None:
         """A call begins that is not recorded, nor is there anything to be decided: the loop goes its usual way."""
         recorder = self._recorder
+        if recorder.chunks is not None:  # a ring has more to do at each call
+            return None
         stack = recorder.scopes.by_thread.get(_thread())
         if stack is None or stack or len(recorder.scopes.by_thread) > 1 or recorder.scaling or not recorder.any_step:
             return None
@@ -325,6 +327,7 @@ class Steady:
             or frame.unselected
             or frame.keyframe
             or recorder.pace.selective
+            or recorder.chunks is not None
             or recorder.registry.dirty
             or recorder.registry.models.in_group
             or not recorder.parameters.tracked
