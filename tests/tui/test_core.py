@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -440,3 +443,43 @@ def test_a_trace_that_was_checked_is_let_go(network: Path) -> None:
     gc.collect()
     assert len(findings)
     assert trace() is None
+
+
+@pytest.mark.parametrize(
+    ("meta", "told"),
+    [
+        (
+            {"kept": "OT401 non-finite-loss at train.py:12"},
+            "to keep what it held: OT401 non-finite-loss at train.py:12.",
+        ),
+        ({"failure": "No space left on device"}, "ended: No space left on device."),
+        ({"raised": "RuntimeError"}, "After this the script ended by RuntimeError."),
+        ({"ended": None}, "After this its process was killed."),
+        ({}, None),
+    ],
+)
+def test_the_last_event_tells_how_the_recording_ended(tmp_path: Path, meta: dict[str, str], told: str | None) -> None:
+    path = tmp_path / "run.optrace"
+    weight = torch.ones(1, requires_grad=True)
+    with optrace.record(path):
+        for _ in range(2):
+            weight.backward()
+    (path / "index.xxh3").unlink()
+    with contextlib.closing(sqlite3.connect(path / "index.sqlite")) as index, index:
+        for key, value in meta.items():
+            if value is None:
+                index.execute("DELETE FROM meta WHERE key = ?", (key,))
+                index.execute("UPDATE meta SET value = ? WHERE key = 'pid'", (str(2**22 + 1),))  # nobody has it
+            else:
+                index.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+    with optrace.load(path) as trace:
+        session = Session(trace)
+        session.machine.prepare()
+        stories = ["\n".join(map(plain, session.machine.story.of(seq, None))) for seq in range(2)]
+        session.close()
+    assert "ended" not in stories[0]
+    if told is None:
+        assert "ended" not in stories[1]
+        assert "killed" not in stories[1]
+    else:
+        assert stories[1].endswith(told)

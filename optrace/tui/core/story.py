@@ -10,6 +10,7 @@ from optrace.errors import LookupFailed
 from optrace.trace.model import Event, Parameter
 from optrace.tui.core.calls import CALLS
 from optrace.tui.core.effects import Effects, Summary
+from optrace.tui.core.ending import how_it_ended
 from optrace.tui.core.numerals import count, element, listed, percent, setting, short, times
 from optrace.tui.core.owners import Owners
 from optrace.tui.core.parts import FRESH, STALE, Gradient, Part, Parts
@@ -55,7 +56,8 @@ class Story:
             lines = self._telling[event.kind](event, summary, selected)
         if event.failed:
             lines.append([Span("The call raised an exception; what it had done by then is shown.", "finding-error")])
-        return lines + self._kept(event, selected)
+        end = how_it_ended(self._trace) if seq == self._trace.count - 1 else []
+        return lines + self._kept(event, selected) + end
 
     def _kept(self, event: Event, selected: Parameter | None) -> list[Line]:
         """That the numbers of the parameter told of come from a sample, or that its values are missing."""
