@@ -19,6 +19,7 @@ from optrace.trace.format import ALIGNMENT, KIND_CODES, Op, Storage
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _CLEAR = int(Op.CLEAR)
 MOST_GUARDS = 8
+MOST_OUTCOMES = 64
 _is_neg = torch.Tensor.is_neg
 _is_cpu, _dtype, _shape = attrgetter("is_cpu"), attrgetter("dtype"), attrgetter("shape")
 
@@ -62,17 +63,15 @@ class Plan:
         """What tells the last outcome from others."""
         self.outcome = Outcome(-1, [], [])
         self._outcomes: dict[Any, Outcome] = {}
-        self._forms: list[Any] = []
 
     def changed(self, frame: Frame, event: int, op: int, slots: list[Slot], which: list[list[bool]]) -> Outcome:
         """What it is that these values changed (or not: the first list), and became zero (or not: the second)."""
         forms = [slot.form for slot in slots]
-        if forms != self._forms:
-            self._forms = forms
-            self._outcomes.clear()
-        key = (*which[0], *which[1])
+        key = (*slots, *forms, *which[0], *which[1])  # two heads of one shape may take turns
         found = self._outcomes.get(key)
         if found is None:
+            if len(self._outcomes) >= MOST_OUTCOMES:
+                self._outcomes.clear()
             codes, stored = [], []
             for slot, form, changed, zero in zip(slots, forms, *which, strict=True):
                 assert form is not None
