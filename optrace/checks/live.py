@@ -17,7 +17,7 @@ from optrace.checks.finding import Finding
 from optrace.errors import OptraceError
 from optrace.trace.keeping import ask, asked, place_to_ask
 from optrace.trace.reader import Trace
-from optrace.trace.ring import SEEN
+from optrace.trace.ring import FOUND, SEEN
 
 LEAST_REST = 1.0
 """Seconds between two checks, at the least."""
@@ -46,6 +46,7 @@ def main() -> None:
                     return
                 found = errors(trace, [code for code in ignored.split(",") if code])
                 if found:
+                    os.write(reports, SEEN.pack(FOUND))  # first, for it must still be there then
                     ask(place, in_words(found[0]))
                     return
                 os.write(reports, SEEN.pack(trace.base + trace.count))

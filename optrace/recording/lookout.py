@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from optrace.trace.ring import ALL, SEEN
+from optrace.trace.ring import ALL, FOUND, SEEN
 
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Not with -m: that would put the working folder first, and a random.py or numpy.py there before the real ones.
@@ -24,20 +24,23 @@ class Lookout:
     def __init__(self) -> None:
         self._pipe = self._reports = -1
         self._seen = 0
+        self._found = False
 
     @property
     def seen(self) -> int:
-        """How many events of the run it has looked at; all there can be where nobody looks."""
+        """How many events of the run it has looked at without finding an error; all there can be where nobody looks."""
         try:
             while self._reports >= 0:
                 if not (reports := os.read(self._reports, SEEN.size * 512)):
                     os.close(self._reports)  # it has ended
                     self._reports = -1
                     break
-                (self._seen,) = SEEN.unpack(reports[-SEEN.size :])
+                (seen,) = SEEN.unpack(reports[-SEEN.size :])
+                self._found = seen == FOUND
+                self._seen = self._seen if self._found else seen
         except BlockingIOError:
             return self._seen
-        return ALL
+        return self._seen if self._found else ALL
 
     def post(self, folder: Path, ignored: Iterable[str]) -> str | None:
         """Start it; why it could not be, where it could not."""
@@ -46,7 +49,7 @@ class Lookout:
         reading, self._pipe = os.pipe()
         self._reports, writing = os.pipe()
         os.set_blocking(self._reports, False)
-        self._seen = 0
+        self._seen, self._found = 0, False
         arguments = [str(folder.absolute()), str(os.getpid()), str(reading), str(writing), ",".join(ignored)]
         try:
             # The shell leaves it behind and ends: it is no child of this process, whose own waiting for children

@@ -341,6 +341,9 @@ class TraceWriter:
             self._drain()
             while self.rows or self.events.full or self.tensors.full:
                 self._drain()
+            if self.ring is not None:
+                with contextlib.suppress(OSError, sqlite3.Error):  # for want of room: then it holds more
+                    self._let_go(self.ring, False)
             self._close_index()
         except BaseException as failure:
             self.failed = True
@@ -386,10 +389,11 @@ class TraceWriter:
         if rows or self._segments:
             self._commit(rows)
             self._measure(counted)
-        if chunks and self.ring is not None and not self._stopping:
+        if chunks and self.ring is not None:
             self.ring.add(chunks)
-            self._let_go(self.ring, crowded)
-            self._measure(counted)
+            if not self._stopping:
+                self._let_go(self.ring, crowded)
+                self._measure(counted)
         self.after_commit()
 
     def _let_go(self, ring: Ring, crowded: bool) -> None:
