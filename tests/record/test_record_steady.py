@@ -436,3 +436,28 @@ def test_any_strange_things(
 )
 def test_less_than_everything(options: dict[str, Any], tmp_path: Path) -> None:
     assert compare(tmp_path, lambda: Loop("adam", 100, {}), 20, **options)["kind"]
+
+
+class Heads(Loop):
+    """Heads of one shape take turns, so that another gradient is there each time."""
+
+    def __init__(self, kind: str, order: list[int]) -> None:
+        super().__init__(kind, 4, {})
+        self.model = nn.ModuleList([nn.Linear(3, 3), *(nn.Linear(3, 1) for _ in range(3))])
+        self.optimizer = self.make(self.model.parameters())
+        self.order = iter(order)
+
+    def loss(self) -> torch.Tensor:
+        return self.model[1 + next(self.order)](self.model[0](self.inputs)).square().mean()
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(order=st.lists(st.integers(0, 2), min_size=12, max_size=24), kind=st.sampled_from(list(OPTIMIZERS)))
+def test_heads_that_take_turns(order: list[int], kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    content = compare(tmp_path_factory.mktemp("heads"), lambda: Heads(kind, order), len(order))
+    assert len(content["kind"]) == 3 * len(order)
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_heads_that_take_turns_evenly(kind: str, tmp_path: Path) -> None:
+    compare(tmp_path, lambda: Heads(kind, [turn % 2 for turn in range(30)]), 30)
