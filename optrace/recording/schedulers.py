@@ -37,6 +37,7 @@ class Schedulers:
         self._events = Wrapped(recorder)
         self._patches = patches
         self._known: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._next = 0
 
     def scheduler_step(self, original: Any) -> Any:
         @functools.wraps(original)
@@ -79,7 +80,7 @@ class Schedulers:
         known = self._known.get(id(scheduler))
         if known is not None and known[0]() is scheduler:
             return known[1], False
-        number = len(self._known)
+        number, self._next = self._next, self._next + 1
         self._known[id(scheduler)] = (weakref.ref(scheduler), number)
         return number, True
 
