@@ -62,6 +62,7 @@ def test_a_lesson_as_text(write_lesson: Write) -> None:
         assert expected in done.stdout
 
 
+@pytest.mark.slow
 def test_check_holds_every_language_against_one_run(write_lesson: Write) -> None:
     good = learn("--check", write_lesson(translation=TEXT))
     assert (good.returncode, good.stdout) == (0, "")

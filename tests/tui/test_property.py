@@ -68,7 +68,7 @@ def generated(path: Path, chance: random.Random) -> None:
                 optimizer.step()
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 16))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 16))])
 async def test_walks_through_generated_traces_lead_back(tmp_path: Path, opened: Opened, seed: int) -> None:
     chance = random.Random(seed)
     generated(tmp_path / "run.optrace", chance)

@@ -138,7 +138,7 @@ async def test_a_trace_past_its_budget_says_what_is_sampled(tmp_path: Path, open
         assert "≈" in await press(app, pilot, "d")
 
 
-@pytest.mark.parametrize("what", ["deleted", "replaced", "cut off"])
+@pytest.mark.parametrize("what", ["deleted", "replaced", pytest.param("cut off", marks=pytest.mark.slow)])
 async def test_files_that_go_away_while_open_are_told(network: Path, opened: Opened, tmp_path: Path, what: str) -> None:
     path = tmp_path / "going.optrace"
     shutil.copytree(network, path)

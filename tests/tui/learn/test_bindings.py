@@ -68,6 +68,7 @@ STOPS: tuple[tuple[str, str, Seen, object], ...] = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_every_key_of_the_list_of_lessons(started: Started) -> None:
     tried = {"enter", "right", "q"}
     async with started() as (app, pilot):
@@ -131,6 +132,7 @@ async def test_every_key_of_an_answer(led: Led) -> None:
     assert bound(Answer.BINDINGS) == {"enter", "backspace"}
 
 
+@pytest.mark.slow
 async def test_every_key_of_the_comparison(led: Led) -> None:
     tried: set[str] = set()
     async with led(size=(80, 12)) as (app, pilot):
@@ -168,6 +170,7 @@ async def test_every_key_of_the_comparison(led: Led) -> None:
     assert tried == bound(ComparisonScreen.BINDINGS)
 
 
+@pytest.mark.slow
 async def test_every_key_while_scripts_run(tmp_path: Path, started: Started) -> None:
     lessons = Path(shutil.copytree(COURSE, tmp_path / "course"))
     script = lessons / "adding-up" / "broken.py"
