@@ -23,33 +23,34 @@ LEAST_REST = 1.0
 """Seconds between two checks, at the least."""
 REST = 20
 """And as many times as long as the check took."""
+GONE = b""
 
 
 def main() -> None:
     """`folder pid life reports ignored-codes`: watch the trace until it ends, its process does, or an error is found.
 
     `life` is a pipe that the process holds open; into `reports` goes how many events of the run were looked at.
+    It may ask through `life` for a last look at the whole.
     """
     folder, ignored = Path(sys.argv[1]), sys.argv[5]
     pid, life, reports = map(int, sys.argv[2:5])
     if hasattr(os, "nice"):
         os.nice(19)
-    rest = LEAST_REST
-    while not _gone(pid, life, rest):
+    codes = [code for code in ignored.split(",") if code]
+    rest, told = LEAST_REST, None
+    while told is None and (told := _listen(pid, life, rest)) != GONE:
         began = time.monotonic()
         place = place_to_ask(folder)
-        if asked(place) is not None:
-            return
+        if asked(place) is not None and told is None:
+            continue  # it is about to end
         try:
             with Trace(folder) as trace:
-                if trace.complete:
+                found = errors(trace, codes)
+                os.write(reports, SEEN.pack(FOUND if found else trace.base + trace.count))
+                if found:  # said first, for it must still be there when it is to be kept
+                    if told is None:
+                        ask(place, in_words(found[0]))
                     return
-                found = errors(trace, [code for code in ignored.split(",") if code])
-                if found:
-                    os.write(reports, SEEN.pack(FOUND))  # first, for it must still be there then
-                    ask(place, in_words(found[0]))
-                    return
-                os.write(reports, SEEN.pack(trace.base + trace.count))
         except (OptraceError, OSError):
             pass  # it moves on while it is read, or has not begun; or the disk is full
         rest = max(LEAST_REST, REST * (time.monotonic() - began))
@@ -66,20 +67,20 @@ def in_words(finding: Finding) -> str:
     return f"{finding.code} {finding.name}{where}"
 
 
-def _gone(pid: int, life: int, rest: float) -> bool:
-    """Wait so long; whether the recorded process ended meanwhile.
+def _listen(pid: int, life: int, rest: float) -> bytes | None:
+    """Wait so long; `LOOK_NOW` as soon as the recorded process says so, `GONE` as soon as it has ended.
 
     It holds the other end of a pipe. A child that it forked may hold that too, so its number is looked at as well.
     """
     until = time.monotonic() + rest
     while (left := until - time.monotonic()) > 0:
         if select.select([life], [], [], min(left, 1.0))[0]:
-            return True
+            return os.read(life, 1)
         try:
             os.kill(pid, 0)
         except OSError:
-            return True
-    return False
+            return GONE
+    return None
 
 
 if __name__ == "__main__":

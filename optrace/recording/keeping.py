@@ -103,6 +103,11 @@ class Keeping:
             self._freeze(why)
             recorder.writer.after_close = lambda: self._tell_kept(why)
 
+    def _look_again(self) -> None:
+        """In the writer's thread, at the end: let nothing go that may have led to an error."""
+        recorder = self._recorder
+        recorder.writer.ring.seen = self._lookout.look_again(recorder.events)
+
     def _freeze(self, why: str) -> None:
         """The recording ends with what it holds. Calls that are running are not part of it."""
         recorder, patches = self._recorder, self._patches

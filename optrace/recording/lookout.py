@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from optrace.trace.ring import ALL, FOUND, SEEN
+from optrace.trace.ring import ALL, FOUND, LOOK_NOW, SEEN
 
 _HERE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Not with -m: that would put the working folder first, and a random.py or numpy.py there before the real ones.
 _CODE = f"import sys; sys.path[0] = {_HERE!r}; from optrace.checks.live import main; main()"
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")}
 _SHELL = "/bin/sh"
+
+
+PATIENCE = 20.0
+"""Seconds to wait at the end for its last look."""
 
 
 class Lookout:
@@ -41,6 +47,16 @@ class Lookout:
         except BlockingIOError:
             return self._seen
         return self._seen if self._found else ALL
+
+    def look_again(self, events: int) -> int:
+        """Have it look at all these events now, and wait for that; how many of them it has `seen` then."""
+        until = time.monotonic() + PATIENCE
+        with contextlib.suppress(OSError):
+            if self._reports >= 0:
+                os.write(self._pipe, LOOK_NOW)
+            while self.seen < events and not self._found and (left := until - time.monotonic()) > 0:
+                select.select([self._reports], [], [], left)
+        return self.seen
 
     def post(self, folder: Path, ignored: Iterable[str]) -> str | None:
         """Start it; why it could not be, where it could not."""

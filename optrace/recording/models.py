@@ -169,14 +169,18 @@ class Models:
                     fresh.setdefault(path, set()).add(id(tensor))
                     if model.given:
                         given.setdefault(path, set()).add(id(tensor))
+        # All of a model's names tell whose they are, if one of them has to.
+        crowded = {
+            model.id
+            for model, path, tensor in named
+            if self._parameters.of(tensor) is None
+            and (len((given if model.given else fresh)[path]) > 1 or path in self._parameters.names)
+        }
         for model, path, tensor in named:
             tracked = self._parameters.of(tensor)
             if tracked is None:
-                name = path
-                rivals = given if model.given else fresh
-                if model.prefix or len(rivals[path]) > 1 or path in self._parameters.names:
-                    prefix = model.prefix or model.variable
-                    name = f"{prefix}.{path}" if prefix else path
+                prefix = model.prefix or (model.variable if model.id in crowded else None)
+                name = f"{prefix}.{path}" if prefix else path
                 tracked = self._parameters.track(tensor, self._parameters.unique(name, path), bare=False)
             if model.bound.get(path) != tracked.id:
                 model.bound[path] = tracked.id

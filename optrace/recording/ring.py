@@ -83,7 +83,8 @@ class Chunks:
         writer, turns = recorder.writer, recorder.turns
         grown = writer.appended - self._began
         room = recorder.pace.limit() // PARTS
-        enough = turns.iteration + 1 - self._chunk.iteration >= self._iterations and grown >= min(LEAST_CHUNK, room)
+        least = max(LEAST_CHUNK, 2 * self._restated)  # storing all values again at most doubles what is written
+        enough = turns.iteration + 1 - self._chunk.iteration >= self._iterations and grown >= min(least, room)
         if not enough and grown < room:
             return
         if recorder.frame.codes or len(recorder.tracked()) != len(recorder.parameters.tracked):

@@ -327,7 +327,7 @@ class record(Keeping):
         around.install(recorder, patches)
         graphs.install(recorder, patches)
         if options.last is not None:
-            writer.after_commit = self._heed
+            writer.after_commit, writer.before_close = self._heed, self._look_again
             if why := self._lookout.post(self.path, options.ignore):
                 self._report(f"nobody looks for errors while this runs: {why}")
 

@@ -38,6 +38,7 @@ from optrace.trace.pieces import PIECE, Segment, checksum, write_all
 ALL = (1 << 63) - 1  # more events than any run has
 SEEN = struct.Struct("<q")  # how many events the live check has looked at, as it tells
 FOUND = -1  # what it tells instead once it has found an error
+LOOK_NOW = b"!"  # what it is told when the recording ends
 Value = tuple[int, str, int]
 """Parameter, kind, optimizer (-1 for none)."""
 _OPTIMIZER, _GROUPS, _EFFECT = 9, 10, 11  # places among a record's fields

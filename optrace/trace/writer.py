@@ -262,6 +262,8 @@ class TraceWriter:
         """The ring has no room for another chunk until the writer has let one go."""
         self.after_commit: Callable[[], None] = lambda: None
         """Called by the writer after each commit, and each time it finds nothing to commit."""
+        self.before_close: Callable[[], None] = lambda: None
+        """Called by the writer when all is written, before a ring lets go for the last time."""
         self.after_close: Callable[[], None] = lambda: None
         """Called by the writer when all is written and closed."""
         self._late: deque[tuple[memoryview, int, Any]] = deque()
@@ -341,6 +343,7 @@ class TraceWriter:
             self._drain()
             while self.rows or self.events.full or self.tensors.full:
                 self._drain()
+            self.before_close()
             if self.ring is not None:
                 with contextlib.suppress(OSError, sqlite3.Error):  # for want of room: then it holds more
                     self._let_go(self.ring, False)

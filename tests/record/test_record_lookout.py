@@ -43,6 +43,35 @@ def test_the_iterations_before_an_error_are_kept_however_late_it_is_found(tmp_pa
         assert trace.event(f"{iteration}:1").loss == losses[iteration]
 
 
+def train(path: Path, iterations: int, wrong: int = -1) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(100, 100)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with optrace.record(path, last=5):
+        for iteration in range(iterations):
+            inputs = torch.randn(4, 100)
+            if iteration == wrong:
+                inputs[0, 0] = float("inf")
+            optimizer.zero_grad()
+            model(inputs).square().mean().backward()
+            optimizer.step()
+
+
+def test_at_the_end_no_more_is_kept_than_was_asked_for(tmp_path: Path) -> None:
+    train(tmp_path / "run.optrace", 150)
+    trace = optrace.load(tmp_path / "run.optrace")
+    (gap,) = trace.gaps
+    assert 140 < gap.last + 1 <= 145
+    assert trace.iterations[-1].index == 149
+
+
+def test_at_the_end_an_error_is_looked_for_once_more(tmp_path: Path) -> None:
+    train(tmp_path / "run.optrace", 150, wrong=20)  # over before it was looked at for the first time
+    trace = optrace.load(tmp_path / "run.optrace")
+    assert "OT401" in {finding.code for finding in optrace.check(trace)}
+    assert not trace.gaps or trace.gaps[0].last < 15
+
+
 def test_who_has_nobody_looking_waits_for_nobody(tmp_path: Path) -> None:
     lookout = Lookout()
     assert lookout.seen == ALL

@@ -308,6 +308,19 @@ def test_two_models_with_the_same_names(path: Path) -> None:
     witness.check(trace)
 
 
+def test_of_two_models_that_share_some_names_all_are_told_apart(path: Path) -> None:
+    deep = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
+    flat = nn.Sequential(nn.Linear(2, 1))
+    alone = nn.Module()
+    alone.scale = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([*deep.parameters(), *flat.parameters(), *alone.parameters()], lr=0.1)
+    with optrace.record(path):
+        (deep(torch.ones(1, 2)) + alone.scale * flat(torch.ones(1, 2))).sum().backward()
+        optimizer.step()
+    expected = [f"deep.{name}" for name, _ in deep.named_parameters()] + ["flat.0.weight", "flat.0.bias", "scale"]
+    assert list(optrace.load(path).parameters) == expected
+
+
 def test_tied_weights_are_one_parameter(path: Path) -> None:
     model = nn.Module()
     model.embedding, model.head = nn.Embedding(5, 3), nn.Linear(3, 5, bias=False)
