@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from optrace.recording import clipping, loading, scaling, schedulers
-from optrace.recording.calls import made_at
 from optrace.recording.hidden import WRAPPERS, hidden
 from optrace.recording.patches import Patches
 from optrace.recording.recorder import Recorder
@@ -38,7 +37,7 @@ class Made:
             return
         try:
             with recorder.lock:
-                frame = made_at(recorder, _getframe(1))
+                frame = recorder.sites.made_at(_getframe(1))
                 if frame is not None:
                     recorder.registry.models.note_site(module, recorder.sites.chain(frame))
         except Exception as error:

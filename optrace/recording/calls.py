@@ -15,12 +15,11 @@ from torch.optim import optimizer as _optimizer
 from optrace.recording.capture import Slot
 from optrace.recording.frame import Change
 from optrace.recording.hidden import WRAPPERS, hidden
-from optrace.recording.losses import scalar_loss
+from optrace.recording.losses import loss_scale, scalar_loss
 from optrace.recording.patches import Patches, subclasses
 from optrace.recording.recorder import Recorder
 from optrace.recording.registry import real
 from optrace.recording.scopes import Scope, frame_id
-from optrace.recording.steady import writes_gradients
 from optrace.recording.unseen import unseen
 from optrace.trace.format import Flag
 
@@ -79,37 +78,9 @@ class LoopCalls:
                 failed = False
                 return result
             finally:
-                self._after_zero_grad(scope, failed)
+                self._after(scope, failed)
 
         return zero_grad
-
-    def _after_zero_grad(self, scope: Scope, failed: bool) -> None:
-        recorder = self._recorder
-        if not recorder.active:
-            return
-        try:
-            if failed or not recorder.steady.leave_zero_grad(scope):
-                self._leave_zero_grad(scope, failed)
-        except BaseException as error:
-            recorder.fail(error)
-            _reraise_unless_ours(error)
-
-    @unseen
-    def _leave_zero_grad(self, scope: Scope, failed: bool) -> None:
-        recorder = self._recorder
-        if not scope.recorded:
-            recorder.skip(scope)
-            return
-        with recorder.lock:
-            recorder.steady.settle()
-            target, number = scope.target, -1
-            if isinstance(target, Optimizer):
-                number = recorder.registry.optimizer_id(target)
-                entry = recorder.registry.known(real(target))
-                if entry is not None and len(recorder.scopes.by_thread) > 1:
-                    recorder.threads.trained_here(entry)  # before its first backward
-            changes = recorder.watch.gradients(recorder.tracked(), False, False, recorder.frame)
-            recorder.end(scope, changes, number, failed)
 
     # backward
 
@@ -136,7 +107,7 @@ class LoopCalls:
                 failed = False
                 return result
             finally:
-                self._after_backward(scope, failed)
+                self._after(scope, failed)
 
         return backward
 
@@ -161,43 +132,53 @@ class LoopCalls:
             scope.loss = scalar_loss(roots)
             with recorder.lock:
                 recorder.losses.enter(scope, roots, frame)
-            scale = _loss_scale(roots) if recorder.scaling else None
+            scale = loss_scale(roots) if recorder.scaling else None
             if scale is not None:
                 scope.flags |= Flag.SCALED
                 scope.detail = {**(scope.detail or {}), "scale": scale}
             modes = recorder.modes()
             if modes is not None:
-                sensitive = _mode_sensitive(recorder, [int(model) for model, training in modes.items() if not training])
+                evaluated = [int(model) for model, training in modes.items() if not training]
+                sensitive = recorder.registry.models.mode_sensitive(evaluated)
                 scope.detail = {**(scope.detail or {}), "training": modes, "mode_sensitive": sensitive}
         except BaseException:
             recorder.scopes.cancel(scope)
             raise
         return scope
 
-    def _after_backward(self, scope: Scope, failed: bool) -> None:
+    # zero_grad and backward are over
+
+    def _after(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not recorder.active:
             return
         try:
-            if failed or not recorder.steady.leave_backward(scope):
-                self._leave_backward(scope, failed)
+            if failed or not recorder.steady.leave(scope):
+                self._leave(scope, failed)
         except BaseException as error:
             recorder.fail(error)
             _reraise_unless_ours(error)
 
     @unseen
-    def _leave_backward(self, scope: Scope, failed: bool) -> None:
+    def _leave(self, scope: Scope, failed: bool) -> None:
         recorder = self._recorder
         if not scope.recorded:
             recorder.skip(scope)
             return
+        deposit = scope.kind == "backward"
         with recorder.lock:
             recorder.steady.settle()
+            target, number = scope.target, -1
+            if isinstance(target, Optimizer):
+                number = recorder.registry.optimizer_id(target)
+                entry = recorder.registry.known(real(target))
+                if entry is not None and len(recorder.scopes.by_thread) > 1:
+                    recorder.threads.trained_here(entry)  # before its first backward
             tracked = recorder.tracked()
             # What other processes contributed may arrive without torch counting it: DDP writes into its buckets.
-            deep = recorder.registry.models.in_group
-            changes = recorder.watch.gradients(tracked, deposit=True, deep=deep, frame=recorder.frame)
-            recorder.end(scope, changes, failed=failed)
+            deep = deposit and recorder.registry.models.in_group
+            changes = recorder.watch.gradients(tracked, deposit, deep, recorder.frame)
+            recorder.end(scope, changes, number, failed)
 
     # step
 
@@ -282,7 +263,7 @@ class LoopCalls:
             plan = entry.plan
             stepped = not scope.flags & Flag.SKIPPED
             changes: list[Change] = recorder.watch.parameters(plan, stepped)
-            changes += recorder.watch.gradients(plan, deposit=False, deep=writes_gradients(optimizer), after=True)
+            changes += recorder.watch.gradients(plan, deposit=False, deep=_writes_gradients(optimizer), after=True)
             aliases: list[Slot] = []
             changes += recorder.watch.state(entry, optimizer, deep=True, aliases=aliases, stepped=stepped)
             if aliases:
@@ -304,7 +285,7 @@ class LoopCalls:
                 return
             try:
                 with recorder.lock:
-                    frame = made_at(recorder, _getframe(1))
+                    frame = recorder.sites.made_at(_getframe(1))
                     chain = recorder.sites.chain(frame) if frame is not None else -1
                     recorder.registry.saw_optimizer(optimizer, chain)
                     self._patches.lineage(type(optimizer), Optimizer, "zero_grad", self.zero_grad)
@@ -315,14 +296,6 @@ class LoopCalls:
         return __init__
 
 
-def made_at(recorder: Recorder, frame: FrameType | None) -> FrameType | None:
-    """The line that makes an object: the innermost frame of the user's that is not a constructor."""
-    frame = recorder.sites.users_frame(frame)
-    while frame is not None and frame.f_code.co_name == "__init__":
-        frame = recorder.sites.users_frame(frame.f_back)
-    return frame
-
-
 def _is_running(wanted: tuple[int, int] | None, frame: FrameType | None) -> bool:
     while frame is not None:
         if frame_id(frame) == wanted:
@@ -331,35 +304,11 @@ def _is_running(wanted: tuple[int, int] | None, frame: FrameType | None) -> bool
     return False
 
 
-def _loss_scale(roots: list[torch.Tensor]) -> Any:
-    """The GradScaler scale that the loss carries, found in the first few nodes of its graph."""
-    todo: list[Any] = [(root.grad_fn, 0) for root in roots]
-    while todo:
-        function, depth = todo.pop()
-        if function is None:
-            continue
-        scale = function.metadata.get("optrace.scale")
-        if scale is not None:
-            return scale
-        if depth < 3:
-            todo += [(following, depth + 1) for following, _ in function.next_functions]
-    return None
-
-
-def _mode_sensitive(recorder: Recorder, models: list[int]) -> dict[str, list[str]]:
-    """Classes of the modules by which a model works otherwise in eval: torch's own, and those that read `training`."""
-    found: dict[str, list[str]] = {}
-    for model in recorder.registry.models.known:
-        module = model.ref() if model.id in models else None
-        if module is not None:
-            kinds = {type(inner) for inner in module.modules()}
-            found[str(model.id)] = sorted(kind.__name__ for kind in kinds if _reads_mode(kind))
-    return found
-
-
-def _reads_mode(kind: type[nn.Module]) -> bool:
-    code = getattr(kind.forward, "__code__", None)
-    return code is None or "training" in code.co_names
+def _writes_gradients(optimizer: Optimizer) -> bool:
+    """Whether a step may change gradients uncounted by torch: it unscales them, or runs code that is not torch's."""
+    if getattr(optimizer, "grad_scale", None) is not None or optimizer._optimizer_step_pre_hooks:
+        return True
+    return not type(optimizer).__module__.startswith("torch.optim.")
 
 
 def _reraise_unless_ours(error: BaseException) -> None:

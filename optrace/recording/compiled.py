@@ -81,7 +81,7 @@ def compilable(optimizer: Optimizer) -> bool:
 def keep_out(patches: Patches) -> None:
     """Tell torch's compiler, as soon as it is imported, to leave the recorder's own functions alone."""
     own = Path(__file__)
-    files = [WRAPPERS, *(str(file) for file in own.parent.glob("*.py") if file != own)]
+    files = [WRAPPERS, *(str(file) for file in own.parent.rglob("*.py") if file != own)]
 
     def tell() -> None:
         rules: Any = sys.modules.get(_RULES)

@@ -104,3 +104,18 @@ def scalar_loss(roots: list[torch.Tensor]) -> Any:
         return float(root.item())
     with torch.no_grad():
         return root.detach().clone()
+
+
+def loss_scale(roots: list[torch.Tensor]) -> Any:
+    """The GradScaler scale that the loss carries, found in the first few nodes of its graph."""
+    todo: list[Any] = [(root.grad_fn, 0) for root in roots]
+    while todo:
+        function, depth = todo.pop()
+        if function is None:
+            continue
+        scale = function.metadata.get("optrace.scale")
+        if scale is not None:
+            return scale
+        if depth < 3:
+            todo += [(following, depth + 1) for following, _ in function.next_functions]
+    return None

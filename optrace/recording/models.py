@@ -116,6 +116,16 @@ class Models:
         self._looked = 0 if unknown else self._looked
         return bool(unknown)
 
+    def mode_sensitive(self, models: list[int]) -> dict[str, list[str]]:
+        """Classes of the modules by which each of these works otherwise in eval: torch's own, and those that ask."""
+        found: dict[str, list[str]] = {}
+        for model in self.known:
+            module = model.ref() if model.id in models else None
+            if module is not None:
+                kinds = {type(inner) for inner in module.modules()}
+                found[str(model.id)] = sorted(kind.__name__ for kind in kinds if _reads_mode(kind))
+        return found
+
     # Inside
 
     def _model(self, module: nn.Module) -> Model:
@@ -202,3 +212,8 @@ class Models:
             tracked = self._parameters.of(tensor)
             if tracked is not None:
                 self._parameters.note_placement(tracked, placement)
+
+
+def _reads_mode(kind: type[nn.Module]) -> bool:
+    code = getattr(kind.forward, "__code__", None)
+    return code is None or "training" in code.co_names

@@ -36,7 +36,8 @@ from optrace.recording.turns import Line, Turns
 from optrace.recording.unseen import unseen
 from optrace.recording.watch import Watch
 from optrace.trace.format import KIND_CODES, RECORD, Flag, Op
-from optrace.trace.writer import MOST_ROWS, Block, TraceWriter
+from optrace.trace.stream import Block
+from optrace.trace.writer import MOST_ROWS, TraceWriter
 
 _pack = RECORD.pack_into
 _now = time.perf_counter_ns

@@ -96,6 +96,13 @@ class CallSites:
             frame = frame.f_back
         return None
 
+    def made_at(self, frame: FrameType | None) -> FrameType | None:
+        """The line that makes an object: the innermost frame of the user's that is not a constructor."""
+        frame = self.users_frame(frame)
+        while frame is not None and frame.f_code.co_name == "__init__":
+            frame = self.users_frame(frame.f_back)
+        return frame
+
     def _intern(self, frame: FrameType | None) -> int:
         """Store the chain's sites. Two chains may have the same sites: each has its own id."""
         sites: list[int] = []

@@ -13,7 +13,7 @@ import torch
 from optrace.recording.capture import Slot
 from optrace.recording.entries import TrackedOptimizer
 from optrace.recording.frame import Frame
-from optrace.recording.picture import Gradients, Mask, is_contiguous
+from optrace.recording.steady.picture import Gradients, Mask, is_contiguous
 from optrace.trace.format import ALIGNMENT, KIND_CODES, Op, Storage
 
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
