@@ -50,13 +50,14 @@ class Check(Command):
 
                 print(dumps({"trace": place, "findings": [finding.to_dict() for finding in found]}, indent=2))
             else:
+                from optrace.cli.extent import within
                 from optrace.cli.findings import finding_lines, tally
                 from optrace.cli.timeline import screen_width
 
                 for line in finding_lines(found, sources(trace), trace.meta.get("cwd"), screen_width()):
                     print(line)
                 among = f" in {len(trace.processes)} processes" if len(trace.processes) > 1 else ""
-                print(f"{'' if not found else chr(10)}{printable(place)}: {tally(found)}{among}")
+                print(f"{'' if not found else chr(10)}{printable(place)}: {tally(found)}{among or within(trace)}")
         counted = SEVERITIES[: FAIL_ON.index(arguments.fail_on) + 1] if arguments.fail_on != NEVER else ()
         return ExitCode.FINDINGS if any(finding.severity in counted for finding in found) else ExitCode.SUCCESS
 

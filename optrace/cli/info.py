@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from optrace.cli.command import Command, ExitCode, add_trace, open_trace, shared_folder, tell_unreadable
+from optrace.cli.extent import unrecorded
 from optrace.cli.text import clipped_left, count, printable, shape, short_path, table, wrapped
 from optrace.trace.format import KEPT
 
@@ -71,7 +72,7 @@ def info_object(trace: Trace) -> dict[str, Any]:
         "iterations": len(trace.iterations),
         "kinds": _kinds(trace),
         "phases": [asdict(phase) for phase in trace.phases],
-        "gaps": {"count": len(trace.gap_numbers), "iterations": _unrecorded(trace)},
+        "gaps": {"count": len(trace.gap_numbers), "iterations": unrecorded(trace)},
         "optimizers": [
             {
                 "name": optimizer.name,
@@ -202,7 +203,7 @@ def kept_lines(trace: Trace) -> list[str]:
             lines[-1:] = [f"… {len(phases) - MOST_PHASES} more …", lines[-1]]
             lines[-1] = f"from iteration {phases[-1].iteration}: {_phase(phases[-1])} ({phases[-1].reason})"
     if len(trace.gap_numbers):
-        lines.append(f"{count(len(trace.gap_numbers), 'gap')}: {_unrecorded(trace):,} iterations not recorded")
+        lines.append(f"{count(len(trace.gap_numbers), 'gap')}: {unrecorded(trace):,} iterations not recorded")
     return lines
 
 
@@ -211,20 +212,6 @@ def _phase(phase: Phase) -> str:
     return {"exact": "every value", "sampled": "samples and keyframes", "stats": "statistics"}.get(
         phase.capture, "nothing"
     ) + (often if phase.capture != "nothing" else "")
-
-
-def _unrecorded(trace: Trace) -> int:
-    """Iterations of which nothing was recorded."""
-    import numpy as np
-
-    from optrace.trace.format import KIND_CODES
-
-    if not trace.events:
-        return 0
-    column, kinds = trace.column("iteration"), trace.column("kind")
-    gap = trace.gap_numbers
-    inside = kinds != kinds.dtype.type(KIND_CODES["gap"])
-    return len(trace.iterations) - len(np.unique(column[inside])) if len(gap) else 0
 
 
 def _groups(trace: Trace, optimizer: Optimizer) -> tuple[ParamGroup, ...]:

@@ -157,10 +157,12 @@ def _tell_outcome(outcome: Outcome, quiet: bool, ignored: list[str]) -> None:
 
 
 def _summarise(trace: Trace, outcome: Outcome) -> None:
+    from optrace.cli.extent import iterations
+
     members = trace.processes.values()
     facts = [
         count(sum(len(member.events) for member in members), "event"),
-        count(max(len(member.iterations) for member in members), "iteration"),
+        iterations(max(members, key=lambda member: len(member.iterations))),
         count(max(len(member.parameters) for member in members), "parameter"),
         format_size(sum(member.size() for member in members)),
         *([f"{len(members)} processes"] if len(members) > 1 else []),
@@ -177,6 +179,7 @@ def _summarise(trace: Trace, outcome: Outcome) -> None:
 def _tell_findings(trace: Trace, outcome: Outcome, ignored: list[str]) -> None:
     from optrace.checks.check import check
     from optrace.checks.silence import from_pyproject
+    from optrace.cli.extent import within
     from optrace.cli.findings import finding_lines, tally
     from optrace.cli.timeline import screen_width
 
@@ -186,6 +189,6 @@ def _tell_findings(trace: Trace, outcome: Outcome, ignored: list[str]) -> None:
     except Exception as error:
         tell(f"cannot check what was recorded: {printable(error)}")
         return
-    tell(f"{tally(found)}{':' if found else ''}")
+    tell(f"{tally(found)}{within(trace) if len(trace.processes) == 1 else ''}{':' if found else ''}")
     for line in lines:
         print(line, file=sys.stderr)

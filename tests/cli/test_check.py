@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -39,6 +40,16 @@ def test_findings_people_read(forgotten: Path) -> None:
     assert any(line.startswith("  Fix: ") for line in lines)
     assert lines[-1] == "forgotten.optrace: 1 error"
     assert max(map(len, lines)) <= 80
+
+
+def test_the_verdict_says_what_it_is_about(tmp_path: Path) -> None:
+    (tmp_path / "forgotten.py").write_text(dedent(FORGOTTEN))
+    ended = optrace("run", "--every", "2", "forgotten.py", cwd=tmp_path)
+    verdict = "no findings in the 3 of 5 iterations recorded, no two of them in a row"
+    assert "events, 3 of 5 iterations, 1 parameter," in ended.err
+    assert ended.err.splitlines()[-1] == f"optrace: {verdict}"
+    ended = optrace("check", "forgotten.optrace", cwd=tmp_path)
+    assert ended.out == f"forgotten.optrace: {verdict}\n"
 
 
 def test_findings_programs_read(forgotten: Path) -> None:

@@ -64,12 +64,14 @@ optimizer.zero_grad()
             owners = self._clips.owners(stack)
             step = self._step_before(first, owners)
             name = self.run.called(step[0]) if step else "the optimizer"
-            where = self.run.line(self.run.site(step[1]), event.site) if step else "the step"
+            site = self.run.site(step[1]) if step else None
+            where = self.run.line(site, event.site) if step else "the step"
+            what = "the clipping" if where == self.run.line(event.site) else self.run.line(event.site)
             yield self.run.finding(
                 self,
                 message=f"The gradients that are clipped here were already applied by `{name}.step()` on {where}, and "
                 "are cleared before the next step.",
-                fix=f"Move {self.run.line(event.site)} to before `{name}.step()` on {where}.",
+                fix=f"Move {what} to before `{name}.step()` on {where}.",
                 seq=first,
                 count=count,
                 last=last,

@@ -84,14 +84,15 @@ for epoch in range(epochs):
             return  # brought to where a resumed run stands
         first = moved[0]
         step = self.run.site(self._stepped[owner])
-        name = self.run.called(owner)
+        name, where = self.run.called(owner), self.run.line(step, first.site)
+        what = "the scheduler's step" if where == self.run.line(first.site) else self.run.line(first.site)
         before, after = first.detail["lr_before"], first.detail["lr_after"]
         yield self.run.finding(
             self,
             message=f"The schedule moved the learning rate of `{name}` from {_shown(before)} to {_shown(after)} "
             "before its "
             f"first step, so {_shown(before)} is never used.",
-            fix=f"Move {self.run.line(first.site)} after `{name}.step()` on {self.run.line(step, first.site)}.",
+            fix=f"Move {what} after `{name}.step()` on {where}.",
             seq=first.seq,
             count=len(moved),
             last=moved[-1].seq,
