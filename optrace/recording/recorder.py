@@ -73,7 +73,7 @@ class Recorder:
         self.frame = Frame(writer)
         self.watch = Watch(self.registry)
         self.events = 0
-        self.turns = Turns()
+        self.turns = Turns(self.registry.gone)
         self.failure: str | None = None
         self.scaling = False  # a GradScaler has scaled something
         self._report = report

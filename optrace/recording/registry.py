@@ -99,6 +99,11 @@ class Registry:
         known = self._optimizer_by_id.get(id(optimizer))
         return known if known is not None and known.ref() is optimizer else None
 
+    def gone(self, key: int) -> bool:
+        """Whether it was an optimizer that had this `id()`, and it does not exist any more."""
+        known = self._optimizer_by_id.get(key)
+        return known is not None and known.ref() is None
+
     def optimizer_id(self, optimizer: Optimizer) -> int:
         """The optimizer's number, given out now if it is new."""
         return self._known(real(optimizer)).id

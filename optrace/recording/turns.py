@@ -10,6 +10,8 @@ A loop that goes the same way turn after turn is followed by counting alone.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 Line = tuple[str, int]
 """A kind of event and the chain of calls it came from."""
 
@@ -17,11 +19,13 @@ Line = tuple[str, int]
 class Turns:
     """Counts the turns of the loop from 0, and the events in the present one."""
 
-    def __init__(self) -> None:
+    def __init__(self, gone: Callable[[int], bool]) -> None:
+        """`gone` tells whether an object that passed a line does not exist any more."""
         self.iteration = 0
         self.index = 0
         self.stepped = False
         """Whether there was a step in this turn."""
+        self._gone = gone
         self._path: dict[Line, list[int]] = {}  # lines in the order they were passed → by which objects
         self._order: list[Line] = []
         self._place = -1  # of the line passed last
@@ -63,7 +67,7 @@ class Turns:
         if targets is None:
             return False
         if target not in targets:
-            return len(targets) >= self._usual.get(line, len(targets) + 1)
+            return self._takes_the_place(line, targets)
         return line == self._order[self._place] or self._order.index(line) <= self._place
 
     def follows(self, line: Line, target: int) -> int:
@@ -84,12 +88,11 @@ class Turns:
         """Whether the loop is where it has been in this turn: at this line, with this object.
 
         A line that several objects pass in one turn (`for opt in optimizers: opt.step()`) has come
-        round at the first of them again; a line that one object used to pass, at the next object
-        (an optimizer made anew each epoch). Where another object has just passed an earlier line
+        round at the first of them again. Where another object has just passed an earlier line
         (`for model, opt in players: opt.zero_grad(); …`), the lines after it do not come round.
         """
         if target not in targets:
-            if len(targets) >= self._usual.get(line, len(targets) + 1):
+            if self._takes_the_place(line, targets):
                 return True
             targets.append(target)
             self._place = self._order.index(line)
@@ -100,6 +103,14 @@ class Turns:
                 self._place = place
                 return False
         return True
+
+    def _takes_the_place(self, line: Line, targets: list[int]) -> bool:
+        """Whether an object that has not passed this line in this turn is there in the place of one that has.
+
+        It is where fewer objects used to pass the line (an optimizer made anew each epoch), and where one that did
+        is gone (an optimizer made anew each turn).
+        """
+        return len(targets) >= self._usual.get(line, len(targets) + 1) or any(map(self._gone, targets))
 
     def _forget_after(self, line: Line) -> None:
         self._place = self._order.index(line)

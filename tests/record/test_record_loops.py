@@ -131,6 +131,34 @@ def test_a_list_of_optimizers(path: Path) -> None:
     assert iterations(optrace.load(path)) == [["zero_grad"] * 3 + ["backward"] + ["step"] * 3] * 2
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_an_optimizer_made_anew_each_turn(path: Path, every: int) -> None:
+    model = nn.Linear(3, 1)
+    with optrace.record(path, every=every):
+        for turn in range(6):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.1 / (turn + 1))
+            optimizer.zero_grad()
+            model(torch.ones(1, 3)).sum().backward()
+            optimizer.step()
+    steps = [event for event in optrace.load(path).events if event.kind == "step"]
+    assert [event.position.iteration for event in steps] == list(range(0, 6, every))
+
+
+def test_optimizers_made_when_they_are_first_needed(path: Path) -> None:
+    models = {name: nn.Linear(3, 1) for name in ("first", "second")}
+    optimizers: dict[str, torch.optim.Optimizer] = {}
+    with optrace.record(path):
+        for _ in range(3):
+            for name, model in models.items():
+                if name not in optimizers:
+                    optimizers[name] = torch.optim.SGD(model.parameters(), lr=0.1)
+                optimizers[name].zero_grad()
+                model(torch.ones(1, 3)).sum().backward()
+                optimizers[name].step()
+    steps = [event for event in optrace.load(path).events if event.kind == "step"]
+    assert [event.position.iteration for event in steps] == [0, 0, 1, 1, 2, 2]
+
+
 def test_a_helper_called_from_two_places(path: Path) -> None:
     model, optimizer = parts()
 
