@@ -18,11 +18,6 @@ from witness import Witness, iterations, kinds
 import optrace
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.optrace"
-
-
 def model_and_optimizer(**options: Any) -> tuple[nn.Module, torch.optim.SGD]:
     model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2))
     return model, torch.optim.SGD(model.parameters(), **{"lr": 0.1, **options})

@@ -1,12 +1,9 @@
-"""Threads, forks, other default settings, several recordings: what surrounds a recording in a real process."""
+"""Threads, forks, several recordings, an end without a stop: what surrounds a recording in a real process."""
 
 from __future__ import annotations
 
-import copy
-import io
 import multiprocessing
 import os
-import pickle
 import shutil
 import subprocess
 import sys
@@ -17,45 +14,25 @@ from typing import Any
 
 import pytest
 import torch
+from small import ZBS, turn, with_momentum
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from witness import Witness, bits, iterations, kinds
 
 import optrace
 
-ZBS = ["zero_grad", "backward", "step"]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.optrace"
-
-
-def turn(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    optimizer.zero_grad()
-    model(torch.ones(2, 3)).square().mean().backward()
-    optimizer.step()
-
-
-def small() -> tuple[nn.Module, torch.optim.Optimizer]:
-    model = nn.Linear(3, 2)
-    return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.5)
-
-
-# Starting and stopping
-
 
 def test_recording_inside_recording(path: Path) -> None:
     with optrace.record(path):
         with pytest.raises(optrace.OptraceError, match="already recording into"):
             optrace.record(path.with_name("other.optrace")).start()
-        turn(*small())
+        turn(*with_momentum())
     assert kinds(optrace.load(path)) == ZBS
     assert not path.with_name("other.optrace").exists()
 
 
 def test_a_decorator_and_start_stop(path: Path) -> None:
-    model, optimizer = small()
+    model, optimizer = with_momentum()
 
     @optrace.record(path)
     def train() -> str:
@@ -96,7 +73,7 @@ def test_never_overwrites_what_is_no_trace(path: Path) -> None:
 
 def test_a_recording_in_the_middle_of_a_run(path: Path) -> None:
     """State and gradients that were there before are known from the first event on."""
-    model, optimizer = small()
+    model, optimizer = with_momentum()
     turn(model, optimizer)
     with optrace.record(path) as recording:
         witness = Witness(recording, model.named_parameters(), optimizer)
@@ -118,11 +95,8 @@ def test_an_empty_recording(path: Path) -> None:
         trace.event(0)
 
 
-# Threads
-
-
 def test_two_loops_in_two_threads(path: Path) -> None:
-    pairs = [small(), small()]
+    pairs = [with_momentum(), with_momentum()]
     names = ["first", "second"]
     finals: dict[str, list[bytes]] = {}
 
@@ -155,7 +129,7 @@ def test_two_loops_in_two_threads(path: Path) -> None:
 
 
 def test_a_loop_in_a_thread_and_none_in_the_main_one(path: Path) -> None:
-    model, optimizer = small()
+    model, optimizer = with_momentum()
     with optrace.record(path):
         worker = threading.Thread(target=lambda: [turn(model, optimizer) for _ in range(3)], name="worker")
         worker.start()
@@ -165,11 +139,8 @@ def test_a_loop_in_a_thread_and_none_in_the_main_one(path: Path) -> None:
     assert {event.thread for event in trace.events} == {"worker"}
 
 
-# Other processes
-
-
 def test_data_loader_workers(path: Path) -> None:
-    model, optimizer = small()
+    model, optimizer = with_momentum()
     data = DataLoader(TensorDataset(torch.randn(8, 3)), batch_size=4, num_workers=1, multiprocessing_context="fork")
     with optrace.record(path) as recording:
         for (batch,) in data:
@@ -190,7 +161,7 @@ def _child(model: nn.Module, optimizer: Any, queue: Any) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_records_nothing_before_it_trains_and_then_beside_its_parent(path: Path) -> None:
-    model, optimizer = small()
+    model, optimizer = with_momentum()
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     with optrace.record(path):
@@ -210,150 +181,9 @@ def test_a_forked_child_records_nothing_before_it_trains_and_then_beside_its_par
         assert kinds(trace.processes["process-1"]) == ZBS
 
 
-# Copies and other settings
-
-
-def test_copies_and_pickles_made_while_recording(path: Path) -> None:
-    model, optimizer = small()
-    with optrace.record(path) as recording:
-        turn(model, optimizer)
-        twin = copy.deepcopy(model)
-        again = pickle.loads(pickle.dumps(optimizer))
-        buffer = io.BytesIO()
-        torch.save({"model": model, "optimizer": optimizer.state_dict()}, buffer)
-        turn(model, optimizer)
-        turn(twin, torch.optim.SGD(twin.parameters(), lr=0.1))
-        again.step()
-        optrace.mark("end")
-        witness = Witness(recording, model.named_parameters(), optimizer)
-        witness.look()
-    assert recording.failure is None
-    buffer.seek(0)
-    loaded = torch.load(buffer, weights_only=False)
-    assert not isinstance(loaded, str)
-    witness.check(optrace.load(path))
-
-
-def test_no_grad_and_inference_mode(path: Path) -> None:
-    model, optimizer = small()
-    with optrace.record(path) as recording:
-        witness = Witness(recording, model.named_parameters(), optimizer)
-        for _ in range(2):
-            turn(model, optimizer)
-            witness.look()
-            with torch.no_grad():
-                model.weight.mul_(0.5)  # type: ignore[operator, union-attr]
-                optrace.mark("inside no_grad")
-                witness.look()
-            with torch.inference_mode():
-                model(torch.ones(2, 3))
-                optrace.mark("inside inference")
-                witness.look()
-            with torch.inference_mode():
-                gradient = torch.ones(2)
-            model.bias.grad = gradient  # type: ignore[union-attr, assignment]
-            optrace.mark("a gradient made in inference mode")
-            witness.look()
-            model.bias.grad = None  # type: ignore[union-attr, assignment]
-    assert recording.failure is None
-    witness.check(optrace.load(path))
-
-
-def test_default_dtype_and_device(path: Path) -> None:
-    torch.set_default_dtype(torch.float64)
-    try:
-        with torch.device("meta"):
-            ghost = nn.Linear(2, 2)
-        model, optimizer = small()
-        with optrace.record(path, model=model) as recording:
-            witness = Witness(recording, model.named_parameters(), optimizer)
-            torch.set_default_dtype(torch.float16)
-            optimizer.zero_grad()
-            model(torch.ones(2, 3, dtype=torch.float64)).sum().backward()
-            witness.look()
-            with torch.device("meta"):
-                optimizer.step()
-                optrace.mark("on another default device")
-            witness.look()
-    finally:
-        torch.set_default_dtype(torch.float32)
-    assert recording.failure is None
-    assert ghost.weight.is_meta
-    witness.check(optrace.load(path))
-
-
-def test_anomaly_mode_and_torch_function_modes(path: Path) -> None:
-    class Counting(torch.overrides.TorchFunctionMode):
-        calls = 0
-
-        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-            Counting.calls += 1
-            return func(*args, **(kwargs or {}))
-
-    def run(recording: optrace.record | None) -> int:
-        Counting.calls = 0
-        model, optimizer = small()
-        with torch.autograd.set_detect_anomaly(True), Counting():
-            turn(model, optimizer)
-        return Counting.calls
-
-    run(None)
-    bare = run(None)
-    with optrace.record(path) as recording:
-        assert run(recording) == bare
-    assert recording.failure is None
-    assert kinds(optrace.load(path)) == ZBS
-
-
-def test_a_profiler_sees_no_operation_of_ours(path: Path) -> None:
-    """For tensors in ordinary memory, recording runs no torch operation at all."""
-
-    def operations() -> list[str]:
-        model, optimizer = small()
-        turn(model, optimizer)
-        with torch.profiler.profile() as profile:
-            turn(model, optimizer)
-        return sorted(event.key for event in profile.key_averages() for _ in range(event.count))
-
-    def names(all_of_them: list[str]) -> set[str]:
-        return {name for name in all_of_them if name.startswith("aten::")}
-
-    bare = operations()
-    with optrace.record(path):
-        recorded = operations()
-    assert names(recorded) - names(bare) <= {"aten::detach", "aten::item", "aten::_local_scalar_dense"}
-
-
-def test_a_gradient_hook_on_the_parameter(path: Path) -> None:
-    model, optimizer = small()
-    model.weight.register_hook(lambda gradient: gradient * 2)  # type: ignore[union-attr, operator]
-    with optrace.record(path) as recording:
-        witness = Witness(recording, model.named_parameters(), optimizer)
-        for _ in range(2):
-            turn(model, optimizer)
-            witness.look()
-    witness.check(optrace.load(path))
-
-
-def test_memory_is_not_held(path: Path) -> None:
-    import gc
-    import weakref
-
-    with optrace.record(path):
-        model, optimizer = small()
-        turn(model, optimizer)
-        alive = [weakref.ref(thing) for thing in (model, optimizer, model.weight)]
-        del model, optimizer
-        gc.collect()
-        assert [reference() for reference in alive] == [None] * 3
-
-
-# The scripts' own output
-
-
 def test_nothing_is_printed(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with optrace.record(path):
-        turn(*small())
+        turn(*with_momentum())
     assert capfd.readouterr() == ("", "")
 
 
