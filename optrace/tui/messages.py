@@ -22,14 +22,6 @@ class RowChosen(Message):
         self.row = row
 
 
-class SortChosen(Message):
-    """Somebody pointed at a column's title."""
-
-    def __init__(self, key: str) -> None:
-        super().__init__()
-        self.key = key
-
-
 class Act(Message):
     """Somebody pointed at something that stands for an action of the screen, such as a tab."""
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, NamedTuple
 
+from textual.app import App
 from textual.pilot import Pilot
 
 from optrace.tui.app import ViewApp
+from optrace.tui.core.spans import cells
+from optrace.tui.widgets.lines import Lines
 
 
 async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
@@ -31,3 +35,31 @@ async def press(app: ViewApp, pilot: Pilot[None], *keys: str) -> str:
     await pilot.press(*keys)
     await settle(app, pilot)
     return screen_text(app)
+
+
+class Spot(NamedTuple):
+    """A piece of the screen that stands for an action."""
+
+    x: int
+    y: int
+    text: str
+    action: str
+    pane: str
+
+
+def spots(app: App[Any]) -> list[Spot]:
+    """All pieces on the screen that stand for an action, where they are drawn."""
+    found = []
+    for pane in app.screen.query(Lines):
+        region = pane.content_region
+        if not pane.display or not region:
+            continue
+        for row in range(region.height):
+            x, (line, _) = 0, pane._strips.get(row + int(pane.scroll_offset.y), ([], None))
+            for span in line:
+                size = cells(span.text)
+                if span.action and size and x < pane.scrollable_content_region.width:
+                    middle = x + size // 2  # of a key and its word, the piece itself
+                    found.append(Spot(region.x + middle, region.y + row, span.text, span.action, pane.id or ""))
+                x += size
+    return found

@@ -13,7 +13,7 @@ from textual.binding import Binding
 
 import optrace
 from optrace.tui.core.readings import Readings
-from optrace.tui.screens.entries import HELP
+from optrace.tui.screens.help import HELP
 from optrace.tui.screens.main import MainScreen
 from tests.tui.conftest import Opened
 from tests.tui.drawing import press, screen_text, settle

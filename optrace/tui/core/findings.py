@@ -112,6 +112,16 @@ class Findings:
             found[places[finding][0]] = (finding.glyph, finding.role)
         return found
 
+    def in_column(self, column: int, columns: int, count: int) -> int | None:
+        """The event that a column's glyph in the strip stands for: the worst finding that begins there, or else its
+        first further event; None where no glyph of a finding is."""
+        began = [f for f in self.all if f.seq * columns // max(1, count) == column]
+        if began:
+            return min(began, key=lambda finding: SEVERITIES.index(finding.severity)).seq
+        first, stop = (-(-border * count // columns) for border in (column, column + 1))
+        shown = [finding.events[np.searchsorted(finding.events, np.uint32(first)) :] for finding in self.all]
+        return min((int(events[0]) for events in shown if len(events) and events[0] < stop), default=None)
+
     def marked(self, first: int, last: int) -> frozenset[int]:
         """Those of the events `first` to `last` that show a finding."""
         return frozenset(

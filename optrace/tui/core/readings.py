@@ -16,6 +16,7 @@ import numpy as np
 from optrace.errors import LookupFailed, OptraceError
 from optrace.trace.format import STATISTICS, Op, Storage
 from optrace.trace.model import Change, Parameter
+from optrace.tui.core.grid import fitting
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -138,7 +139,7 @@ class Readings:
             value = self.array(parameter, kind, seq)
         except LookupFailed:
             sample = self._trace.sample(parameter, kind, seq)
-            if sample is None or len(place) != len(parameter.shape):
+            if sample is None or fitting(place, parameter.shape) != place:
                 return None
             flat = int(np.ravel_multi_index(place, parameter.shape)) if place else 0
             where = np.flatnonzero(sample.indices == flat)

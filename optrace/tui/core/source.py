@@ -7,8 +7,10 @@ import re
 from functools import lru_cache
 
 from optrace.tui.core.findings import Findings
-from optrace.tui.core.spans import Line, Span, clean, fit, right
+from optrace.tui.core.spans import Line, Span, clean, fit, going, right, tinted, width
 
+SLIDE = 8
+"""Columns by which long lines are looked at further right."""
 _TOKEN = re.compile(
     r"(?P<comment>\#.*)"
     r"|(?P<string>[rRbBfFuU]{0,2}(?:\"\"\".*?(?:\"\"\"|$)|'''.*?(?:'''|$)|\"(?:\\.|[^\"\\])*\"?|'(?:\\.|[^'\\])*'?))"
@@ -73,14 +75,17 @@ def code_line(
     here = number == current
     gutter: Line = [
         Span("▶" if here else " ", "cursor-line"),
-        Span(worst.glyph, worst.role) if worst else Span(" "),
-        Span(right(str(number), digits) + " ", "bold" if here else "" if number in visited else "dim"),
+        going(worst.glyph, worst.role, worst.seq) if worst else Span(" "),
+        Span(right(str(number), digits), "bold" if here else "" if number in visited else "dim"),
+        Span("…", "", f"slide({-SLIDE})") if shift else Span(" "),
     ]
     code = list(highlighted(lines[number - 1]))
     if shift:
         code = _shifted(code, shift)
     line = fit([*gutter, *code], room)
-    return [Span(span.text, f"{span.role} current-line") for span in line] if here else line
+    if width([*gutter, *code]) > room > 0:  # there is more to the right
+        line[-1:] = [Span(line[-1].text[:-1], line[-1].role), Span(line[-1].text[-1:], "", f"slide({SLIDE})")]
+    return tinted(line, "current-line") if here else line
 
 
 def _shifted(code: list[Span], by: int) -> list[Span]:

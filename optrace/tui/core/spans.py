@@ -1,6 +1,7 @@
 """Lines of text in which every piece has a role: what it means, not what it looks like.
 
-A role is one or more words separated by spaces (`"stale bold"`); the theme gives each its colour.
+A role is one or more words separated by spaces (`"stale bold"`); the theme gives each its colour. A piece may also
+stand for an action of the screen: a click on it does that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Span(NamedTuple):
 
     text: str
     role: str = ""
+    action: str = ""
+    """What a click on it does, as a screen's action: `findings`, `go(300)`."""
 
 
 Line = list[Span]
@@ -50,6 +53,30 @@ def width(line: Iterable[Span]) -> int:
 def plain(line: Iterable[Span]) -> str:
     """The text of a line."""
     return "".join(span.text for span in line)
+
+
+def action_at(line: Iterable[Span], column: int) -> str:
+    """What a click on a column of a line does; empty where nothing is to be done."""
+    for span in line:
+        column -= cells(span.text)
+        if column < 0:
+            return span.action
+    return ""
+
+
+def acting(line: Iterable[Span], action: str) -> Line:
+    """The same line, all of it standing for an action, but for pieces that have their own."""
+    return [span if span.action else Span(span.text, span.role, action) for span in line]
+
+
+def going(text: str, role: str, seq: int) -> Span:
+    """A piece that names an event: a click goes there."""
+    return Span(text, role, f"go({seq})")
+
+
+def tinted(line: Iterable[Span], role: str) -> Line:
+    """The same line with a further word in the role of each piece."""
+    return [Span(span.text, f"{span.role} {role}", span.action) for span in line]
 
 
 def cut(text: str, room: int) -> str:
@@ -98,7 +125,7 @@ def fit(line: Iterable[Span], room: int, role: str = "") -> Line:
         size = cells(span.text)
         if used + size > room:
             piece = cut(span.text, room - used)
-            taken.append(Span(piece, span.role))
+            taken.append(Span(piece, span.role, span.action))
             used += cells(piece)
             break
         taken.append(span)
@@ -161,13 +188,13 @@ def _pieces(line: Iterable[Span]) -> list[Line]:
         for match in _TOKEN.finditer(span.text):
             text = match[0]
             if text[0] in "\n ":
-                pieces.append([Span(text, span.role)])
+                pieces.append([Span(text, span.role, span.action)])
             else:
                 for part in [text] if text.isascii() else _characters(text):
                     if pieces and _stay_together(last, part[0]):
-                        pieces[-1].append(Span(part, span.role))
+                        pieces[-1].append(Span(part, span.role, span.action))
                     else:
-                        pieces.append([Span(part, span.role)])
+                        pieces.append([Span(part, span.role, span.action)])
                     last = part[-1]
             last = text[-1]
     return pieces
@@ -201,7 +228,8 @@ def _broken(piece: Line, room: int) -> tuple[Line, Line]:
             taken = span.text[:room] if span.text.isascii() else cut(span.text, room + 1)[:-1]
             if not taken and not head:
                 taken = span.text[:1]
-            return [*head, Span(taken, span.role)], [Span(span.text[len(taken) :], span.role), *piece[number + 1 :]]
+            rest = Span(span.text[len(taken) :], span.role, span.action)
+            return [*head, Span(taken, span.role, span.action)], [rest, *piece[number + 1 :]]
         head.append(span)
         room -= size
     return head, []
@@ -211,4 +239,4 @@ def _stripped(line: Line) -> Line:
     """Without the spaces at its end."""
     while line and not line[-1].text.rstrip(" "):
         line = line[:-1]
-    return [*line[:-1], Span(line[-1].text.rstrip(" "), line[-1].role)] if line else line
+    return [*line[:-1], line[-1]._replace(text=line[-1].text.rstrip(" "))] if line else line

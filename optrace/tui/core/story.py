@@ -15,7 +15,7 @@ from optrace.tui.core.numerals import count, element, listed, percent, setting, 
 from optrace.tui.core.owners import Owners
 from optrace.tui.core.parts import FRESH, STALE, Gradient, Part, Parts
 from optrace.tui.core.readings import Readings, Stats
-from optrace.tui.core.spans import Line, Span
+from optrace.tui.core.spans import Line, Span, going
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -140,13 +140,14 @@ class Story:
             share = _share(gradients, lambda part: part.fate == STALE)
             much = "Some" if share is None else percent(share)
             steps = sorted({step for part in stale for step in part.steps})
-            at = listed([self._position(step) for step in steps])
             verb = "the step at" if len(steps) == 1 else "the steps at"
             return [
                 [
                     Span("It was not empty: ", "stale bold"),
                     Span(f"{much} of what is there now{where} is old", "stale bold"),
-                    Span(f" and was already applied by {verb} {at}. Nothing cleared it in between."),
+                    Span(f" and was already applied by {verb} "),
+                    *self._places(steps),
+                    Span(". Nothing cleared it in between."),
                 ]
             ]
         older = max((gradient.fresh for gradient in gradients), default=0) - 1
@@ -213,7 +214,10 @@ class Story:
             if part.applied
             else ""
         )
-        return [Span(text, f"{part.fate} bold"), Span(f" from {part.position}{fate}", part.fate)]
+        return [
+            going(text, f"{part.fate} bold", part.seq),
+            going(f" from {part.position}{fate}", part.fate, part.seq),
+        ]
 
     def _uniform(self, parameter: Parameter, seq: int) -> bool:
         """Whether all elements of a small gradient are one number, so that the number stands for all."""
@@ -375,6 +379,15 @@ class Story:
             [Span(f"{what[:1].upper()}{what[1:]}", "finding-hint bold"), Span(f": {why}.")],
             [Span(f"What the values were meanwhile is not known{after}.", "dim")],
         ]
+
+    def _places(self, numbers: list[int]) -> Line:
+        """`0:1, 1:1 and 2:1`, each to go to."""
+        rest = listed([self._position(number) for number in numbers])
+        line: Line = []
+        for number in numbers if len(numbers) <= 3 else [*numbers[:2], numbers[-1]]:
+            before, place, rest = rest.partition(self._position(number))
+            line += [Span(before), going(place, "", number)]
+        return line
 
     def _position(self, seq: int) -> str:
         return f"{int(self._trace.column('iteration')[seq])}:{int(self._trace.column('index')[seq])}"

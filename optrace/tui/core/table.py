@@ -13,7 +13,7 @@ from optrace.tui.core.effects import Effects, Summary
 from optrace.tui.core.numerals import shape, short, times
 from optrace.tui.core.parts import FRESH, STALE, USED, Gradient, Part, Parts
 from optrace.tui.core.readings import Pending, Readings, Stats
-from optrace.tui.core.spans import Line, Span, left, right
+from optrace.tui.core.spans import Line, Span, left, right, tinted
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -37,6 +37,9 @@ SORT_NAMES = {
     "order": "as in the model", "name": "name", "size": "size", "norm": "‖param‖", "grad": "‖grad‖",
     "stale": "stale share", "ratio": "Δ/param",
 }  # fmt: skip
+
+SORTED_BY = {key: key for key in SORT_NAMES} | {"shape": "size", "bar": "stale"}
+"""What a click on a column's title sorts by."""
 
 
 def columns(room: int, states: list[str], longest: int) -> list[Column]:
@@ -106,6 +109,7 @@ class Table:
                     if column.numeric
                     else left(" " * (column.key == "bar") * 2 + title, column.width),
                     "heading",
+                    f"sort_by({SORTED_BY[column.key]!r})" if column.key in SORTED_BY else "",
                 )
             )
         return line
@@ -117,7 +121,7 @@ class Table:
         line: Line = [Span("▸ " if selected else "  ", "selected-mark" if selected else "")]
         for column in layout:
             line += self._cell(parameter, seq, column, summary, gradient)
-        return [Span(span.text, f"{span.role} selected-row") for span in line] if selected else line
+        return tinted(line, "selected-row") if selected else line
 
     def _cell(self, parameter: Parameter, seq: int, column: Column, summary: Summary, gradient: Gradient) -> Line:
         if column.key == "name":

@@ -50,6 +50,16 @@ class Timeline:
         column = max(0, min(columns - 1, column))
         return max(0, min(count - 1, -(-column * count // columns)))
 
+    def pointed(self, column: int, columns: int, findings: Findings, mark: int | None) -> int:
+        """The event that a click on a column of the strip goes to: what is marked there, the first otherwise."""
+        if mark is not None and self.column_of(mark, columns) == column:
+            return mark
+        found = findings.in_column(column, columns, len(self._trace.events))
+        if found is not None:
+            return found
+        gaps = [number for number in self._trace.gap_numbers.tolist() if self.column_of(number, columns) == column]
+        return gaps[0] if gaps else self.seq_at(column, columns)
+
     def loss_lines(self, seq: int, room: int, height: int) -> list[Line]:
         columns = self.strip_width(room)
         rows = self._loss(len(self._trace.events), columns, height)
@@ -105,7 +115,7 @@ class Timeline:
         text = f"  {self._position(seq)}"
         if tail > 14:
             text += f" of {self._position(len(event) - 1)}"
-        line.append(Span(left(text, tail), "bold" if tail <= 14 else ""))
+        line.append(Span(left(text, tail), "bold" if tail <= 14 else "", "go_to"))
         return line
 
     def _kept(self, columns: int) -> list[tuple[int, str]]:

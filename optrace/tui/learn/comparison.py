@@ -9,7 +9,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
-from textual.events import Click, Resize
+from textual.events import Resize
 from textual.screen import Screen
 
 from optrace.errors import OptraceError
@@ -22,7 +22,7 @@ from optrace.tui.learn.runs import Runs
 from optrace.tui.learn.words import Words
 from optrace.tui.messages import Act
 from optrace.tui.screens.panes import LOW, NARROW
-from optrace.tui.widgets.keybar import KeyBar
+from optrace.tui.widgets.keybar import Key, KeyBar
 from optrace.tui.widgets.lines import Lines
 from optrace.tui.widgets.panebar import PaneBar
 
@@ -52,8 +52,11 @@ class Section(Lines):
     def line(self, y: int, width: int) -> Line:
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []
 
-    def on_click(self, event: Click) -> None:
+    def clicked(self, x: int, y: int) -> None:
         self.post_message(Act(f"pane({self.id!r})"))
+
+    def framed(self, top: bool) -> None:
+        self.clicked(0, 0)
 
 
 class ComparisonHead(Lines):
@@ -119,14 +122,14 @@ class ComparisonScreen(Screen[Next]):
         leave = words("key list" if back else "key quit")
         onward = words("key next lesson", title=following.title) if following is not None else leave
         keys = (
-            (words.sign("⏎"), onward, "go('next')"),
-            (words.sign("⌫"), words("key last stop"), "go('back')"),
-            ("q", leave, "go('list')"),
-            ("Tab", words("key pane"), "turn(1)"),
-            (words.sign("↑ ↓"), words("key scroll"), "scroll(1)"),
-            ("y", words("key log"), "log"),
+            Key(words.sign("⏎"), onward, ("go('next')",)),
+            Key(words.sign("⌫"), words("key last stop"), ("go('back')",)),
+            Key("q", leave, ("go('list')",)),
+            Key("Tab", words("key pane"), ("turn(1)",)),
+            Key(words.sign("↑ ↓"), words("key scroll"), ("scroll(-1)", "scroll(1)")),
+            Key("y", words("key log"), ("log",)),
         )
-        self.keybar = KeyBar(keys, tuple(word for _, word, _ in keys))
+        self.keybar = KeyBar(keys, tuple(key.word for key in keys))
 
     def compose(self) -> ComposeResult:
         yield self.head

@@ -19,7 +19,7 @@ from optrace.tui.learn.listed import CourseHead, LessonCard, LessonList
 from optrace.tui.learn.words import Words
 from optrace.tui.messages import Act, RowChosen
 from optrace.tui.screens.prompt import Prompt
-from optrace.tui.widgets.keybar import KeyBar
+from optrace.tui.widgets.keybar import Key, KeyBar, Keys
 
 SIDE_BY_SIDE = 110
 """Columns from which the chosen lesson stands beside the list, with its script."""
@@ -86,13 +86,17 @@ class CourseScreen(Screen[None]):
             yield self.card
         yield self.keybar
 
-    def _keys(self) -> tuple[tuple[tuple[str, str, str], ...], tuple[str, ...]]:
-        names = [("↑ ↓", "choose", "walk(1)"), ("⏎", "start", "take"), ("/", "filter", "filter")]
+    def _keys(self) -> tuple[Keys, tuple[str, ...]]:
+        names: list[tuple[str, str, tuple[str, ...]]] = [
+            ("↑ ↓", "choose", ("walk(-1)", "walk(1)")),
+            ("⏎", "start", ("take",)),
+            ("/", "filter", ("filter",)),
+        ]
         if self._languages > 1:
-            names.append(("l", "language", "language"))
-        names += [("t", "theme", "theme"), ("q", "quit", "app.quit")]
-        keys = tuple((self.words.sign(key), self.words(f"key {name}"), action) for key, name, action in names)
-        return keys, tuple(word for _, word, _ in keys)
+            names.append(("l", "language", ("language",)))
+        names += [("t", "theme", ("theme",)), ("q", "quit", ("app.quit",))]
+        keys = tuple(Key(self.words.sign(signs), self.words(f"key {name}"), acts) for signs, name, acts in names)
+        return keys, tuple(key.word for key in keys)
 
     @property
     def shown(self) -> list[Lesson]:
@@ -137,6 +141,10 @@ class CourseScreen(Screen[None]):
         self.chosen = next((place for place, lesson in enumerate(self.shown) if lesson.name == name), 0)
         self.redraw()
 
+    def action_quiet(self) -> None:
+        """Take back what was said in the last line."""
+        self.keybar.say([])
+
     def action_walk(self, by: int) -> None:
         self.chosen = max(0, min(self.chosen + by, len(self.shown) - 1))
         self.keybar.say([])
@@ -165,7 +173,8 @@ class CourseScreen(Screen[None]):
         def done(text: str | None) -> None:
             self._filtered(before if text is None else text.strip())
 
-        prompt = Prompt(self.words("filter"), "", lambda text: None, text=before, changed=self._filtered)
+        said = (self.words("key ok"), "", self.words("key cancel"))
+        prompt = Prompt(self.words("filter"), "", lambda text: None, text=before, changed=self._filtered, words=said)
         self.app.push_screen(prompt, done)
 
     def _filtered(self, text: str) -> None:

@@ -20,8 +20,7 @@ from optrace.tui.learn.helping import help_in_a_lesson, lesson_keys, printed
 from optrace.tui.learn.pane import LessonPane
 from optrace.tui.learn.runs import Runs
 from optrace.tui.learn.words import Words
-from optrace.tui.screens.jobs import keys
-from optrace.tui.screens.listing import Listing
+from optrace.tui.screens.listing import Listing, walking
 from optrace.tui.screens.main import MainScreen
 from optrace.tui.widgets.keybar import KeyBar
 from optrace.tui.widgets.lines import Lines
@@ -87,7 +86,7 @@ class LessonScreen(MainScreen):
             "source",
             f"Tab {words('key turn')}",
         )
-        self.keybar = KeyBar(*lesson_keys(words))
+        self.keybar = KeyBar(*lesson_keys(words, False))
 
     def compose(self) -> ComposeResult:
         yield self.topbar
@@ -113,6 +112,7 @@ class LessonScreen(MainScreen):
 
     def redraw(self) -> None:
         self._share()
+        self.keybar.keys, self.keybar.least = lesson_keys(self.words, self.guide.asking)
         self.lesson.follow(self.away, self._where(), self._title())
         super().redraw()
 
@@ -317,7 +317,7 @@ class LessonScreen(MainScreen):
     def action_printed(self) -> None:
         script = self.runs.script(self.run).name
         entries = printed(self.runs.output(self.run), self.words)
-        bottom = keys(self.words.sign("↑ ↓"), self.words("key scroll"), "Esc", self.words("key close"))
+        bottom = walking(self.words("key scroll"), self.words("key close"), self.words.sign("↑ ↓"))
         title = self.words("printed by", script=script)
         self.app.push_screen(Listing(title, entries, bottom, choosing=False, verbs=()))
 
@@ -329,6 +329,6 @@ class LessonScreen(MainScreen):
             self.action_page(by)
 
     def action_help(self) -> None:
-        bottom = keys(self.words.sign("↑ ↓"), self.words("key scroll"), "Esc", self.words("key close"))
+        bottom = walking(self.words("key scroll"), self.words("key close"), self.words.sign("↑ ↓"))
         entries = help_in_a_lesson(self.words)
         self.app.push_screen(Listing(self.words("key help"), entries, bottom, choosing=False, verbs=()))

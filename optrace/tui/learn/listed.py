@@ -5,11 +5,11 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.events import MouseScrollDown, MouseScrollUp
 
 from optrace.lessons.model import Lesson
 from optrace.tui.core.source import highlighted, lines_of
-from optrace.tui.core.spans import Line, Span, cells, cut, ends, fit, left, wrap
+from optrace.tui.core.spans import Line, Span, cells, cut, ends, fit, left, tinted, wrap
 from optrace.tui.messages import Act, RowChosen
 from optrace.tui.widgets.lines import Lines
 
@@ -85,7 +85,7 @@ class LessonList(Lines):
             *([Span("  "), Span(lesson.summary, "" if on else "dim")] if width - titles > SUMMARY else []),
         ]
         line = fit(line, width - 1)
-        return [Span(span.text, f"{span.role} selected-row") for span in line] if on else line
+        return tinted(line, "selected-row") if on else line
 
     def line(self, y: int, width: int) -> Line:
         return self._rows[y][1] if y < len(self._rows) else []
@@ -102,8 +102,7 @@ class LessonList(Lines):
         elif row >= top + height:
             self.scroll_to(y=row - height + 1, animate=False, force=True)
 
-    def on_click(self, event: Click) -> None:
-        y = event.y + int(self.scroll_offset.y)
+    def clicked(self, x: int, y: int) -> None:
         if y < len(self._rows) and self._rows[y][0] >= 0:
             self.post_message(RowChosen(self._rows[y][0]))
 

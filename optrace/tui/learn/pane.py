@@ -8,11 +8,11 @@ from rich.markup import escape
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import Click, Key
+from textual.events import Key
 from textual.widgets import Input, Static
 
 from optrace.tui.core.blocks import ascii_only
-from optrace.tui.core.spans import Line, Span, cut, wrap
+from optrace.tui.core.spans import Line, Span, acting, cut, fit, tinted, wrap
 from optrace.tui.learn.guide import Guide
 from optrace.tui.learn.prose import prose
 from optrace.tui.learn.words import Words
@@ -63,8 +63,6 @@ class LessonText(Lines):
         super().__init__(id="lesson-text")
         self._guide, self._words = guide, words
         self._lines: list[Line] = []
-        self._spots: dict[int, int] = {}
-        """The lines that take clicks, and the choice each stands for."""
         self._stamp: object = None
         self.compact = False
         self.chosen = 0
@@ -83,7 +81,6 @@ class LessonText(Lines):
         """All lines, in `width` columns."""
         guide, words, room = self._guide, self._words, max(10, width - 2)
         page, verdict = guide.page, guide.verdict
-        self._spots = {}
         lines: list[Line] = []
         if guide.asking and not self.compact:
             lines += [[Span(f" {words('question')} ", "tab-on")], []]
@@ -93,9 +90,7 @@ class LessonText(Lines):
         if guide.asking:
             lines.append([])
             for number, (text, _) in enumerate(page.choices):
-                first = len(lines)
                 lines += self._choice(number, text, room)
-                self._spots.update(dict.fromkeys(range(first, len(lines)), number))
             if page.choices:
                 lines.append([])
             lines += self._hint(room)
@@ -117,9 +112,10 @@ class LessonText(Lines):
         mark = Span("▸ " if on else "  ", "selected-mark")
         first: Line = [mark, Span(f"{number + 1} ", "key"), *lines[0]]
         laid = [first, *([Span("    "), *line] for line in lines[1:])]
+        laid = [acting(fit(line, room), f"choose({number})") for line in laid]
         if not on:
             return laid
-        return [[Span(span.text, f"{span.role} selected-row") for span in line] for line in laid]
+        return [tinted(line, "selected-row") for line in laid]
 
     def _verdict(self, room: int) -> list[Line]:
         words, given = self._words, self._guide.verdict
@@ -136,16 +132,11 @@ class LessonText(Lines):
     def line(self, y: int, width: int) -> Line:
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []
 
-    def on_click(self, event: Click) -> None:
-        number = self._spots.get(event.y + int(self.scroll_offset.y))
-        if number is not None:
-            self.post_message(Act(f"choose({number})"))
-
 
 def _inline(text: str, role: str) -> Line:
     """One paragraph of Markdown on one line."""
     lines = prose(text, 10_000)
-    return [Span(span.text, f"{span.role} {role}") for line in lines for span in line]
+    return [span for line in lines for span in tinted(line, role)]
 
 
 class LessonPane(Vertical):

@@ -13,7 +13,7 @@ from optrace.lessons.model import Lesson, Run
 from optrace.tui.core.spans import Line, Span, clean, cut, wrap
 from optrace.tui.learn.runs import Runs
 from optrace.tui.learn.words import Words
-from optrace.tui.widgets.keybar import KeyBar
+from optrace.tui.widgets.keybar import Key, KeyBar
 from optrace.tui.widgets.lines import Lines
 
 TICK = 0.12
@@ -108,7 +108,7 @@ class RunningScreen(Screen[Outcome]):
         super().__init__()
         self.lesson, self.runs, self.words = lesson, runs, words
         self.body = RunningLines(runs, words)
-        self.keybar = KeyBar((("Esc", words("key cancel"), "cancel"),), (words("key cancel"),))
+        self.keybar = KeyBar((Key("Esc", words("key cancel"), ("cancel",)),), (words("key cancel"),))
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -147,10 +147,10 @@ class RunningScreen(Screen[Outcome]):
 
     def _explain(self) -> None:
         words = self.words
-        leave = ("Esc", words("key close"), "cancel")
-        open_ = (words.sign("⏎"), words("key open anyway"), "open")
+        leave = Key("Esc", words("key close"), ("cancel",))
+        open_ = Key(words.sign("⏎"), words("key open anyway"), ("open",))
         self.keybar.keys = (leave,) if self.runs.failures else (open_, leave)
-        self.keybar.least = tuple(word for _, word, _ in self.keybar.keys)
+        self.keybar.least = tuple(key.word for key in self.keybar.keys)
         self.keybar.repaint()
         self.body.show()
 

@@ -36,6 +36,7 @@ _TABLE: dict[str, tuple[str, str]] = {
         "到那里为止的记录仍然可以查看。",
     ),
     "not possible": ("The lesson cannot be opened.", "这一课打不开。"),
+    "key ok": ("ok", "确定"),
     "key cancel": ("cancel", "取消"),
     "key open anyway": ("open the lesson anyway", "仍然打开这一课"),
     "key close": ("close", "关闭"),

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from optrace.errors import LookupFailed
 from optrace.tui.core.conditions import complete, parse
 from optrace.tui.core.table import SORTS
-from optrace.tui.screens.entries import condition_entries, finding_entries, help_entries
-from optrace.tui.screens.jobs import keys
-from optrace.tui.screens.listing import Listing
+from optrace.tui.screens.entries import condition_entries, finding_entries
+from optrace.tui.screens.help import help_entries
+from optrace.tui.screens.listing import Listing, walking
 from optrace.tui.screens.moving import Moving
 from optrace.tui.screens.prompt import Prompt
+from optrace.tui.widgets.keybar import Key
 
 if TYPE_CHECKING:
     from optrace.tui.core.session import Session
@@ -22,16 +23,15 @@ class Asking(Moving):
     """A part of the main screen."""
 
     def action_help(self) -> None:
-        self.app.push_screen(
-            Listing("Help", help_entries, keys("↑ ↓", "scroll", "Esc", "close"), choosing=False, verbs=())
-        )
+        self.app.push_screen(Listing("Help", help_entries, walking("scroll"), choosing=False, verbs=()))
 
     def action_findings(self) -> None:
         def done(taken: tuple[str, int] | None) -> None:
             if taken is not None and len(self.session.findings):
                 self.moved(self.session.cursor.jump(self.session.findings.all[taken[1]].seq))
 
-        bottom = keys("↑ ↓", "choose", "Enter", "go there", "Esc", "close")
+        walk, leave = walking("choose")
+        bottom = (walk, Key("Enter", "go there", ("take('enter')",)), leave)
         self.app.push_screen(Listing("Findings", finding_entries(self.session), bottom), done)
 
     def action_compare(self) -> None:
@@ -78,17 +78,13 @@ class Asking(Moving):
         def done(text: str | None) -> None:
             self.set_filter(before if text is None else text.strip())
 
-        def names(text: str) -> list[tuple[str, str]]:
-            return []
-
         self.app.push_screen(
             Prompt(
                 "Filter parameters",
                 "part of a name, or several · Enter keeps it · Esc leaves it as it was",
                 _anything,
-                names,
-                before,
-                self.set_filter,
+                text=before,
+                changed=self.set_filter,
             ),
             done,
         )
@@ -104,6 +100,10 @@ class Asking(Moving):
 
     def action_sort(self) -> None:
         self.sort_by(SORTS[(SORTS.index(self.session.view.sort) + 1) % len(SORTS)])
+
+    def action_sort_by(self, key: str) -> None:
+        """Sort by this; as in the model, where it is sorted so already."""
+        self.sort_by("order" if key == self.session.view.sort else key)
 
     # Conditions
 
@@ -157,7 +157,12 @@ class Asking(Moving):
                 view.current = number
                 self.run_to(view.conditions[number], True)
 
-        bottom = keys("Enter", "run to it", "a", "add", "d", "delete", "Esc", "close")
+        bottom = (
+            Key("Enter", "run to it", ("take('enter')",)),
+            Key("a", "add", ("take('add')",)),
+            Key("d", "delete", ("take('delete')",)),
+            walking("")[1],
+        )
         entries = condition_entries(self.session)
         self.app.push_screen(Listing("Conditions", entries, bottom, verbs=("enter", "add", "delete")), done)
 

@@ -1,4 +1,4 @@
-"""What stands in the windows: findings, conditions, the comparison of a mark with here, the keys."""
+"""What stands in the windows: findings, conditions, the comparison of a mark with here."""
 
 from __future__ import annotations
 
@@ -12,94 +12,6 @@ from optrace.tui.core.readings import Stats, norm, wide
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span, cut_middle, left, right
 from optrace.tui.screens.listing import Entries, paragraph
-
-HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
-    (
-        "Through the run",
-        (
-            ("← →  h l", "one event back, on"),
-            ("[ ]", "one iteration back, on"),
-            ("Home End", "first, last event; End follows a trace that is still recorded"),
-            ("n N", "next, previous finding"),
-            ("w W", "next, previous event that wrote the value in the inspector"),
-            ("c C", "run on, back to where a condition holds; Esc stops"),
-            ("b", "list of conditions"),
-            ("g", "go to 12:2, iteration 12, 50%, #300, end, or element [3,7]"),
-            ("'", "back to where you were"),
-            ("Space", "play; + and − change the speed"),
-            ("m d", "set a mark; compare the mark with here"),
-            ("r R", "the same place on the next, previous process (rank) of the run"),
-            ("a", "this event on all processes, side by side"),
-        ),
-    ),
-    (
-        "Parameters",
-        (
-            ("↑ ↓  k j", "select a parameter; PgUp PgDn a page"),
-            ("/", "filter by name; Esc clears the filter"),
-            ("o", "sort: as in the model, name, size, norms, stale share, Δ/param"),
-        ),
-    ),
-    (
-        "Inspector",
-        (
-            ("1 … 5", "Gradient, Update, State, Values, History"),
-            ("Tab", "next tab (on narrow screens: next pane)"),
-            ("v V", "which value: parameter, gradient, state, last update"),
-            ("x", "heat map, numbers, histogram; in History: which statistic"),
-            ("y", "linear or log axis"),
-            ("Shift+arrows  H J K L", "move the element; , and . change the slice"),
-            ("Ctrl+↑ Ctrl+↓", "scroll the inspector"),
-            ("< >", "look left, right along long source lines"),
-        ),
-    ),
-    (
-        "Everything else",
-        (
-            ("f", "findings, with their evidence and fix"),
-            ("s", "save a picture (SVG)"),
-            ("t", "dark or light"),
-            ("Ctrl+P", "all commands by name"),
-            ("?", "this help"),
-            ("q", "quit"),
-        ),
-    ),
-)
-LEGEND: tuple[tuple[str, str, str], ...] = (
-    ("▆▆▆▆▆", "fresh", "fresh: a backward put it there, no step has used it"),
-    ("░░░░░", "used", "used: one step has applied it; waiting to be cleared"),
-    ("▓▒▓▒▓", "stale", "stale: applied before and still there. The next step applies it again"),
-    ("·····", "cleared", "cleared by this event"),
-    ("◆ 1.83", "changed", "changed by this event"),
-    ("≈ 1.83", "", "sampled: statistics and at most some elements were kept"),
-    ("● ▲ ○", "finding-error", "a finding: error, warning, hint"),
-)
-
-
-def help_entries(width: int) -> list[list[Line]]:
-    """The keys, and what the bars mean."""
-    found: list[list[Line]] = []
-    for title, keys in HELP:
-        found.append([[Span(title, "heading")]])
-        for key, words in keys:
-            pieces = paragraph([Span(words)], width, 25)
-            pieces[0] = [Span(left("  " + key, 25), "key"), *pieces[0][1:]]
-            found.append(pieces)
-        found.append([[]])
-    found.append([[Span("What the bars say", "heading")]])
-    for glyphs, role, words in LEGEND:
-        found.append([[Span("  "), Span(left(glyphs, 23), role), Span(words)]])
-    found += [
-        [[]],
-        [
-            [
-                Span("Letters in the lanes: ", "heading"),
-                Span("Z zero_grad  B backward  S step  C clip  L learning rate  U unscale"),
-            ]
-        ],
-    ]
-    found.append([[Span("  A scaler update  R load state  M changed by hand  • mark")]])
-    return found
 
 
 def finding_entries(session: Session) -> Entries:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual import on
 
+from optrace.tui.core.grid import fitting
 from optrace.tui.messages import ElementChosen, RowChosen
 from optrace.tui.screens.panes import Panes
 
@@ -65,6 +66,11 @@ class Inspecting(Panes):
         self.session.view.kind = kind
         self.redraw()
 
+    def action_values_of(self, kind: str) -> None:
+        """Look at the values of this state entry."""
+        self.session.view.kind = kind
+        self.action_tab("values")
+
     def action_view(self, view: str) -> None:
         self.session.view.view = view
         self.redraw()
@@ -92,20 +98,25 @@ class Inspecting(Panes):
         session = self.session
         if session.selected is not None:
             grid = self.inspector.grid()
-            session.view.place = grid.step(session.place, rows, columns)
-            self.redraw()
+            if grid.shape:
+                self.action_pick(grid.step(fitting(session.view.place, grid.shape), rows, columns))
 
     def action_slice(self, by: int) -> None:
         session = self.session
         if session.selected is not None:
-            session.view.place = self.inspector.grid().turn(session.place, by)
-            self.redraw()
+            grid = self.inspector.grid()
+            if grid.slices:
+                self.action_pick(grid.turn(fitting(session.view.place, grid.shape), by))
+
+    def action_pick(self, place: tuple[int, ...]) -> None:
+        """Choose the element whose arithmetic and history are shown."""
+        self.session.view.place = place
+        self.redraw()
 
     @on(ElementChosen)
     def _element_chosen(self, message: ElementChosen) -> None:
         message.stop()
-        self.session.view.place = message.place
-        self.redraw()
+        self.action_pick(message.place)
 
     def action_scroll_inspector(self, by: int) -> None:
         self.inspector.scroll_relative(y=3 * by, animate=False, force=True)

@@ -8,19 +8,12 @@ from typing import Any
 from optrace.errors import OptraceError
 from optrace.tui.core.conditions import Condition, Progress, search
 from optrace.tui.core.session import Session
-from optrace.tui.core.spans import Line, Span
+from optrace.tui.core.spans import Span
 from optrace.tui.core.table import SORT_NAMES
 from optrace.tui.screens.entries import COMPARED, compare_entries, compared
-from optrace.tui.screens.listing import Entries, Listing
+from optrace.tui.screens.listing import Entries, Listing, walking
 from optrace.tui.screens.panes import Panes
-
-
-def keys(*pairs: str) -> Line:
-    """`keys("Enter", "go there")` as the last line of a window."""
-    line: Line = []
-    for key, word in zip(pairs[::2], pairs[1::2], strict=True):
-        line += [Span(key, "key"), Span(f" {word}   ", "dim")]
-    return line
+from optrace.tui.widgets.keybar import Key
 
 
 class Jobs(Panes):
@@ -70,7 +63,11 @@ class Jobs(Panes):
     def _say_progress(self, stop: threading.Event, words: str, share: float) -> None:
         if self._stop is stop:
             self.keybar.say(
-                [Span(words, "bold"), Span(f"  {share:.0%}   ", "fresh"), Span("Esc", "key"), Span(" stop", "dim")]
+                [
+                    Span(words, "bold", "escape"),
+                    Span(f"  {share:.0%}   ", "fresh", "escape"),
+                    *Key("Esc", "stop", ("escape",)).spans(),
+                ]
             )
 
     def _searched(
@@ -154,5 +151,4 @@ class Jobs(Panes):
         self._stop = None
         self.keybar.say([Span(failure, "bad")] if failure else [])
         if entries is not None and self.app.screen is self:
-            bottom = keys("↑ ↓", "scroll", "Esc", "close")
-            self.app.push_screen(Listing("Compare", entries, bottom, choosing=False, verbs=()))
+            self.app.push_screen(Listing("Compare", entries, walking("scroll"), choosing=False, verbs=()))

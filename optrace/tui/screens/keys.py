@@ -67,11 +67,15 @@ _SIGNS = {
     "apostrophe": "'", "question_mark": "?", "slash": "/", "comma": ",", "full_stop": ".", "plus": "+", "minus": "−",
     "less_than_sign": "<", "greater_than_sign": ">", "space": "Space", "escape": "Esc", "home": "Home", "end": "End",
     "pagedown": "PgDn", "pageup": "PgUp", "tab": "Tab", "shift+tab": "Shift+Tab", "ctrl+down": "Ctrl+↓",
-    "ctrl+up": "Ctrl+↑",
+    "ctrl+up": "Ctrl+↑", "colon": ":", "equals_sign": "=",
 }  # fmt: skip
 
 
+def signs(binding: Binding) -> list[str]:
+    """A binding's keys as they stand on the keyboard."""
+    return [_SIGNS.get(key, key) for key in binding.key.split(",")]
+
+
 def sign(binding: Binding) -> str:
-    """The first of a binding's keys as it stands on the keyboard."""
-    key = binding.key.split(",")[0]
-    return _SIGNS.get(key, key)
+    """The first of them."""
+    return signs(binding)[0]

@@ -8,12 +8,11 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.events import Click
 
-from optrace.tui.core.spans import Line, Span, wrap
+from optrace.tui.core.spans import Line, Span, tinted, wrap
 from optrace.tui.messages import RowChosen
 from optrace.tui.screens.over import Over
-from optrace.tui.widgets.keybar import KeyBar
+from optrace.tui.widgets.keybar import Key, KeyBar, Keys
 from optrace.tui.widgets.lines import Lines
 
 Entries = Callable[[int], list[list[Line]]]
@@ -47,7 +46,7 @@ class EntryLines(Lines):
         on = self._choosing and number == self.chosen
         first = y == 0 or self._lines[y - 1][0] != number
         line = [Span("▸ " if on and first else "  ", "selected-mark"), *line]
-        return [Span(span.text, f"{span.role} selected-row") for span in line] if on else line
+        return tinted(line, "selected-row") if on else line
 
     def choose(self, number: int) -> None:
         """Mark an entry and scroll to it."""
@@ -60,8 +59,7 @@ class EntryLines(Lines):
             self.scroll_to(y=rows[-1] - height + 1, animate=False, force=True)
         self.show()
 
-    def on_click(self, event: Click) -> None:
-        y = event.y + int(self.scroll_offset.y)
+    def clicked(self, x: int, y: int) -> None:
         if y < len(self._lines):
             self.post_message(RowChosen(self._lines[y][0]))
 
@@ -88,7 +86,7 @@ class Listing(Over[tuple[str, int] | None]):
     ]
 
     def __init__(
-        self, title: str, entries: Entries, keys: Line, *, choosing: bool = True, verbs: tuple[str, ...] = ("enter",)
+        self, title: str, entries: Entries, keys: Keys, *, choosing: bool = True, verbs: tuple[str, ...] = ("enter",)
     ) -> None:
         super().__init__()
         self._title, self._keys, self._verbs, self._choosing = title, keys, verbs, choosing
@@ -98,12 +96,7 @@ class Listing(Over[tuple[str, int] | None]):
         with Vertical() as box:
             box.border_title = self._title
             yield self._body
-            bar = KeyBar()
-            bar.note = self._keys
-            yield bar
-
-    def action_leave(self) -> None:
-        self.dismiss(None)
+            yield KeyBar(self._keys, tuple(key.word for key in self._keys))
 
     def action_walk(self, by: int) -> None:
         if self._choosing:
@@ -123,9 +116,17 @@ class Listing(Over[tuple[str, int] | None]):
 
     def on_row_chosen(self, message: RowChosen) -> None:
         message.stop()
-        if self._choosing:
-            self._body.choose(message.row)
+        if not self._choosing:
+            return
+        again = message.row == self._body.chosen or self._verbs == ("enter",)
+        self._body.choose(message.row)
+        if again:  # where more can be done with an entry, the first click chooses it
             self.action_take("enter")
+
+
+def walking(word: str, close: str = "close", up_down: str = "↑ ↓") -> Keys:
+    """The keys of a window in which one walks: these at its beginning and end, others between."""
+    return (Key(up_down, word, ("walk(-1)", "walk(1)")), Key("Esc", close, ("leave",)))
 
 
 def paragraph(line: Line, width: int, indent: int = 0) -> list[Line]:

@@ -8,7 +8,7 @@ from textual import on
 from textual.binding import BindingType
 
 from optrace.tui.core.spans import Span
-from optrace.tui.messages import Act, Damaged, SortChosen
+from optrace.tui.messages import Act, Damaged
 from optrace.tui.screens.asking import Asking
 from optrace.tui.screens.following import Following
 from optrace.tui.screens.inspecting import Inspecting
@@ -24,11 +24,6 @@ class MainScreen(Following, Asking, Inspecting, Playing, Ranks):
 
     def on_mount(self) -> None:
         self.start_background()
-
-    @on(SortChosen)
-    def _sort_chosen(self, message: SortChosen) -> None:
-        message.stop()
-        self.sort_by(message.key)
 
     @on(Act)
     async def _act(self, message: Act) -> None:

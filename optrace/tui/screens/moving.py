@@ -37,6 +37,14 @@ class Moving(Jobs):
         if self.session.follow:
             self.note("Following the newest event; any step back stops that.", "finding-hint")
 
+    def action_follow(self) -> None:
+        """Follow the newest event, or no longer."""
+        if self.session.follow:
+            self.session.follow = False
+            self.moved(True)
+        else:
+            self.action_edge(True)
+
     def action_finding(self, forward: bool) -> None:
         session = self.session
         done = session.next_finding(forward)
@@ -63,6 +71,9 @@ class Moving(Jobs):
         cursor = self.session.cursor
         self.session.follow = False
         self.moved(cursor.jump(message.seq, remember=not message.dragging))
+
+    def action_go(self, seq: int) -> None:
+        self.post_message(GoTo(seq))
 
     def action_mark(self) -> None:
         session = self.session

@@ -7,22 +7,48 @@ from typing import Any, TypeVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import on
 from textual.color import Color
 from textual.css.styles import RulesMap
+from textual.events import Click
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
 from textual.visual import RenderOptions, Visual
 
+from optrace.tui.messages import Act
+
 Result = TypeVar("Result")
 
 
 class Over(ModalScreen[Result]):
-    """A modal screen that opens at once: what is behind is dimmed style by style, not piece by piece."""
+    """A modal screen that opens at once: what is behind is dimmed style by style, not piece by piece.
+
+    A click outside of it closes it.
+    """
 
     def render(self) -> Any:
         found = super().render()
         return _Behind(found.screen, found.color) if isinstance(found, BackgroundScreen) else found
+
+    def action_leave(self) -> None:
+        """Close it, with nothing to give back."""
+        self.dismiss(None)
+
+    def action_below(self, action: str) -> None:
+        """Close it, and have the screen below do something."""
+        below = self.app.screen_stack[-2]
+        self.action_leave()
+        below.call_after_refresh(below.run_action, action)
+
+    def on_click(self, event: Click) -> None:
+        if self.get_widget_at(event.screen_x, event.screen_y)[0] is self:
+            self.action_leave()
+
+    @on(Act)
+    async def _act(self, message: Act) -> None:
+        message.stop()
+        await self.run_action(message.action)
 
 
 class _Behind(Visual):

@@ -125,6 +125,9 @@ class Panes(Screen[None]):
         """Take the note back."""
         self.keybar.say(self.standing_note())
 
+    def action_quiet(self) -> None:
+        self.quiet()
+
     def standing_note(self) -> Line:
         """What the last line says while nothing else is noted; where it is empty, the keys."""
         return []

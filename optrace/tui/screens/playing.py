@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span
 from optrace.tui.screens.panes import Panes
+from optrace.tui.widgets.keybar import Key
 
 if TYPE_CHECKING:
     from textual.timer import Timer
@@ -39,10 +40,9 @@ class Playing(Panes):
         return [
             Span("⏵ playing ", "fresh bold"),
             Span(f"{self.pace:g} events a second   ", "dim"),
-            Span("Space", "key"),
-            Span(" stop   ", "dim"),
-            Span("+ −", "key"),
-            Span(" speed", "dim"),
+            *Key("Space", "stop", ("play",)).spans(),
+            Span("   "),
+            *Key("+ −", "faster, slower", ("speed(2)", "speed(0.5)")).spans(),
         ]
 
     def _play_on(self) -> None:

@@ -14,6 +14,7 @@ from textual.widgets.option_list import Option
 
 from optrace.errors import OptraceError
 from optrace.tui.screens.over import Over
+from optrace.tui.widgets.keybar import Key, KeyBar, Keys
 
 Complete = Callable[[str], list[tuple[str, str]]]
 Check = Callable[[str], None]
@@ -29,6 +30,7 @@ class Prompt(Over[str | None]):
     Prompt OptionList { height: auto; max-height: 10; border: none; background: $surface; display: none; padding: 0; }
     Prompt OptionList.-some { display: block; }
     Prompt Static { height: auto; color: $secondary; }
+    Prompt KeyBar { background: $surface; }
     Prompt Static.-wrong { color: $error; text-style: bold; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -46,11 +48,17 @@ class Prompt(Over[str | None]):
         complete: Complete | None = None,
         text: str = "",
         changed: Callable[[str], None] | None = None,
+        words: tuple[str, str, str] = ("ok", "complete", "cancel"),
     ) -> None:
+        """`words` are those of the keys at its foot."""
         super().__init__()
         self._title, self._hint, self._check = title, hint, check
         self._complete, self._text, self._changed = complete, text, changed
         self._options: list[tuple[str, str]] = []
+        self._keys: Keys = (Key("Enter", words[0], ("submit",)),)
+        if complete is not None:
+            self._keys += (Key("Tab", words[1], ("complete",)),)
+        self._keys += (Key("Esc", words[2], ("leave",)),)
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -58,6 +66,7 @@ class Prompt(Over[str | None]):
             yield OptionList()
             yield Input(self._text, select_on_focus=False)
             yield Static(self._hint, markup=False)
+            yield KeyBar(self._keys, tuple(key.word for key in self._keys))
 
     def on_mount(self) -> None:
         entry = self.query_one(Input)
@@ -88,9 +97,6 @@ class Prompt(Over[str | None]):
         line.update(words)
         line.set_class(wrong, "-wrong")
 
-    def action_leave(self) -> None:
-        self.dismiss(None)
-
     def action_pick(self, by: int) -> None:
         """Walk through the completions."""
         listed = self.query_one(OptionList)
@@ -111,6 +117,10 @@ class Prompt(Over[str | None]):
         entry.value = self._options[event.option_index][0]
         entry.cursor_position = len(entry.value)
         entry.focus()
+
+    async def action_submit(self) -> None:
+        """As Enter does."""
+        await self.query_one(Input).action_submit()
 
     @on(Input.Submitted)
     def _done(self, event: Input.Submitted) -> None:

@@ -10,8 +10,8 @@ from optrace.tui.core.numerals import short
 from optrace.tui.core.processes import Beside, beside
 from optrace.tui.core.spans import Line, Span, cut_middle, left, right
 from optrace.tui.messages import TurnProcess
-from optrace.tui.screens.jobs import Jobs, keys
-from optrace.tui.screens.listing import Entries, Listing
+from optrace.tui.screens.jobs import Jobs
+from optrace.tui.screens.listing import Entries, Listing, walking
 
 MOST = 200
 """Parameters put side by side at most; a filter chooses others."""
@@ -57,8 +57,7 @@ class Ranks(Jobs):
         self._stop = None
         self.keybar.say([Span(failure, "bad")] if failure else [])
         if entries is not None and self.app.screen is self:
-            bottom = keys("↑ ↓", "scroll", "Esc", "close")
-            self.app.push_screen(Listing("Side by side", entries, bottom, choosing=False, verbs=()))
+            self.app.push_screen(Listing("Side by side", entries, walking("scroll"), choosing=False, verbs=()))
 
     def _several(self) -> bool:
         if len(self.session.whole.processes) > 1:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from textual.events import Click, MouseScrollDown, MouseScrollUp
+from textual.events import MouseScrollDown, MouseScrollLeft, MouseScrollRight, MouseScrollUp
 
-from optrace.tui.core.canvas import Chart, Series
-from optrace.tui.core.grid import Grid
+from optrace.tui.core.canvas import AXIS, Chart, Series
+from optrace.tui.core.grid import Grid, fitting
 from optrace.tui.core.session import Session
-from optrace.tui.core.spans import Line, Span, cells, cut_middle, width
+from optrace.tui.core.spans import Line, Span, cut_middle
 from optrace.tui.core.tabs import TABS, gradient, history, state, update, values
-from optrace.tui.core.tabs.values import HEAD, grid_of, shown_kinds
-from optrace.tui.messages import Act, ElementChosen, GoTo
-from optrace.tui.widgets.lines import Lines
+from optrace.tui.core.tabs.values import HEAD, grid_of, shape_of, shown_kinds
+from optrace.tui.messages import Act, ElementChosen
+from optrace.tui.widgets.dragging import Dragging, Held
 
 _SIMPLE = {"gradient": gradient.lines, "update": update.lines, "state": state.lines}
 
 
-class InspectorPane(Lines):
+class InspectorPane(Dragging):
     """Everything about one parameter."""
 
     DEFAULT_CSS = """
@@ -32,8 +32,6 @@ class InspectorPane(Lines):
         super().__init__(id="inspector")
         self._session = session
         self._lines: list[Line] = []
-        self._spots: list[tuple[int, int, int, str]] = []
-        """Line, first and last column, action."""
         self._chart: Chart | None = None
         self._top = 2
         self._stamp: tuple[object, ...] = ()
@@ -43,7 +41,6 @@ class InspectorPane(Lines):
     def prepare(self, width: int, height: int) -> int:
         session = self._session
         parameter = session.selected
-        self._spots = []
         self._chart = None
         room = width - 2
         self._lines = [self._tabs()]
@@ -79,14 +76,8 @@ class InspectorPane(Lines):
         line: Line = []
         for number, name in enumerate(TABS, 1):
             on = name == self._session.view.tab
-            self._spot(0, line, f" {number} {name.title()} ", "tab-on" if on else "tab", f"tab({name!r})")
-            line.append(Span(" "))
+            line += [Span(f" {number} {name.title()} ", "tab-on" if on else "tab", f"tab({name!r})"), Span(" ")]
         return line
-
-    def _spot(self, y: int, line: Line, text: str, role: str, action: str) -> None:
-        start = width(line) + 1
-        line.append(Span(text, role))
-        self._spots.append((y, start, start + cells(text) - 1, action))
 
     def _choices(self, room: int) -> list[Line]:
         """What of the parameter, and how it is looked at; on two lines where one is too short."""
@@ -100,13 +91,13 @@ class InspectorPane(Lines):
         lines: list[Line] = [[], []] if two else [[]]
         for kind, name in zip(kinds, names, strict=True):
             on = kind == session.view.kind
-            self._spot(1, lines[0], f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", f"kind({kind!r})")
+            lines[0].append(_choice(name, on, f"kind({kind!r})"))
         if not two:
             lines[0].append(Span(" │ ", "axis"))
         for name in views:
             on = name in (session.view.view, session.view.statistic)
             action = ("statistic(1)" if on else "log") if history_tab else f"view({name!r})"
-            self._spot(len(lines), lines[-1], f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", action)
+            lines[-1].append(_choice(name, on, action))
         return lines
 
     def _history(self, room: int, height: int) -> list[Line]:
@@ -141,38 +132,36 @@ class InspectorPane(Lines):
     def line(self, y: int, width: int) -> Line:
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []
 
-    def on_click(self, event: Click) -> None:
-        inner = event.get_content_offset(self)
-        if inner is None:
-            return
-        y = inner.y + int(self.scroll_offset.y)
-        for line, first, last, action in self._spots:
-            if y == line and first <= inner.x <= last:
-                self.post_message(Act(action))
-                return
-        if self._chart is not None and self.size.width:
-            target = self._chart.event_at(inner.x - 1, self.scrollable_content_region.width - 2)
-            if target is not None:
-                self.post_message(GoTo(target))
-        elif self._session.view.tab == "values":
-            self._pick(inner.x - 1, y - self._top)
+    def framed(self, top: bool) -> None:
+        """The words below say that there is more."""
+        if not top:
+            self.post_message(Act("scroll_inspector(1)"))
 
-    def _pick(self, x: int, y: int) -> None:
+    def grabbed(self, x: int, y: int) -> int | None:
+        return None if y < self._top else self._charted(x)
+
+    def dragged(self, x: int, held: Held) -> int | None:
+        return self._charted(max(AXIS + 1, min(x, self.scrollable_content_region.width - 2)))
+
+    def _charted(self, x: int) -> int | None:
+        """The event of a column of the chart, where there is one."""
+        room = self.scrollable_content_region.width - 2
+        return None if self._chart is None else self._chart.event_at(x - 1, room)
+
+    def clicked(self, x: int, y: int) -> None:
         """The element under the mouse."""
         session, look = self._session, self._session.look
         region = self.scrollable_content_region
         room, height = region.width - 2, region.height - self._top
-        if session.selected is None or look.view == "histogram":
+        if session.selected is None or session.view.tab != "values" or look.view == "histogram":
             return
-        grid = grid_of(session.selected, look, room)
+        grid = self.grid()
         margin = values.margin_of(grid.shape)
         rows, columns = max(1, height - HEAD - 1), max(1, (room - margin) // look.cell)
-        top, begin = grid.window(session.place, rows, columns)
-        place = (
-            grid.place(top + y - HEAD - 1, begin + (x - margin) // look.cell, session.place)
-            if y > HEAD and x >= margin
-            else None
-        )
+        here = fitting(look.place, grid.shape)
+        top, begin = grid.window(here, rows, columns)
+        x, y = x - 1 - margin, y - self._top - HEAD - 1
+        place = grid.place(top + y, begin + x // look.cell, here) if x >= 0 and y >= 0 else None
         if place is not None:
             self.post_message(ElementChosen(place))
 
@@ -186,8 +175,26 @@ class InspectorPane(Lines):
             event.stop()
             self.post_message(Act("element(-3, 0)"))
 
+    def on_mouse_scroll_right(self, event: MouseScrollRight) -> None:
+        if self._session.view.tab == "values":
+            event.stop()
+            self.post_message(Act("element(0, 3)"))
+
+    def on_mouse_scroll_left(self, event: MouseScrollLeft) -> None:
+        if self._session.view.tab == "values":
+            event.stop()
+            self.post_message(Act("element(0, -3)"))
+
     def grid(self) -> Grid:
-        """How the selected value lies on the screen."""
+        """How the selected value lies on the screen; where it is a number on its own, how the parameter would."""
         session = self._session
         assert session.selected is not None
-        return grid_of(session.selected, session.look, max(10, self.scrollable_content_region.width - 2))
+        lengths = session.selected.shape
+        if session.view.tab == "values":
+            lengths = shape_of(session.machine, session.selected, session.view.kind, session.seq) or lengths
+        return grid_of(session.selected, session.look, max(10, self.scrollable_content_region.width - 2), lengths)
+
+
+def _choice(name: str, on: bool, action: str) -> Span:
+    """One of a line of choices."""
+    return Span(f"‹{name}›" if on else f" {name} ", "choice-on" if on else "dim", action)

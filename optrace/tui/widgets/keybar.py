@@ -2,28 +2,54 @@
 
 from __future__ import annotations
 
-from textual.events import Click
+from typing import NamedTuple
 
 from optrace.tui.core.spans import Line, Span, cells, fit
 from optrace.tui.messages import Act
 from optrace.tui.widgets.lines import Lines
 
-Keys = tuple[tuple[str, str, str], ...]
-"""For each: the key as it is written, what it does, and the action."""
+
+class Key(NamedTuple):
+    """Keys of the last line with a word for what they do."""
+
+    signs: str
+    """As they are written: `n N`."""
+    word: str
+    actions: tuple[str, ...]
+    """What each does. The word does what the first does, an arrow's word (`← →`) what the last does."""
+
+    def spans(self) -> Line:
+        """`n N finding`, each piece with its action."""
+        signs = self.signs.split(" ") if len(self.actions) > 1 else [self.signs]
+        words = self.word.split(", ") if len(self.actions) > 1 else [self.word]
+        line: Line = []
+        for sign, action in zip(signs, self.actions, strict=True):
+            line += [Span(" ") if line else Span(""), Span(sign, "key", action)]
+        if len(words) < len(signs):
+            words, actions = [self.word], self.actions[-1 if self.signs in _ARROWS else 0 :][:1]
+        else:
+            actions = self.actions
+        for number, (word, action) in enumerate(zip(words, actions, strict=True)):
+            line.append(Span(("," if number else "") + f" {word}", "dim", action))
+        return line
+
+
+Keys = tuple[Key, ...]
+_ARROWS = ("← →", "[ ]", "↑ ↓", "Left Right", "Up Down")
 KEYS: Keys = (
-    ("← →", "event", "event(1)"),
-    ("[ ]", "iteration", "iteration(1)"),
-    ("n N", "finding", "finding(True)"),
-    ("w W", "last/next write", "write(True)"),
-    ("c C", "run to condition", "run(True)"),
-    ("g", "go to", "go_to"),
-    ("/", "filter", "filter"),
-    ("m d", "mark, compare", "mark"),
-    ("1–5", "tabs", "turn_tab(1)"),
-    ("?", "help", "help"),
-    ("q", "quit", "app.quit"),
+    Key("← →", "event", ("event(-1)", "event(1)")),
+    Key("[ ]", "iteration", ("iteration(-1)", "iteration(1)")),
+    Key("n N", "finding", ("finding(True)", "finding(False)")),
+    Key("w W", "next/last write", ("write(True)", "write(False)")),
+    Key("c C", "run to condition", ("run(True)", "run(False)")),
+    Key("g", "go to", ("go_to",)),
+    Key("/", "filter", ("filter",)),
+    Key("m d", "mark, compare", ("mark", "compare")),
+    Key("1–5", "tabs", ("turn_tab(1)",)),
+    Key("?", "help", ("help",)),
+    Key("q", "quit", ("app.quit",)),
 )
-_SHORT = {"last/next write": "write", "run to condition": "condition", "mark, compare": "mark"}
+_SHORT = {"next/last write": "write", "run to condition": "condition", "mark, compare": "mark"}
 _LEAST = ("event", "iteration", "finding", "write", "condition", "help", "filter", "go to", "quit", "mark", "tabs")
 
 
@@ -37,7 +63,6 @@ class KeyBar(Lines):
         super().__init__(id="keys")
         self.keys, self.least = keys, least
         self.note: Line = []
-        self._spots: list[tuple[int, int, str]] = []
 
     def say(self, note: Line) -> None:
         """Show a note in place of the keys; an empty one brings them back."""
@@ -48,31 +73,25 @@ class KeyBar(Lines):
         return 1
 
     def line(self, y: int, width: int) -> Line:
-        self._spots = []
         if self.note:
             return fit([Span(" "), *self.note], width)
         keys = list(self.keys)
         if self._width(keys) > width:
-            keys = [(key, _SHORT.get(word, word), action) for key, word, action in keys]
+            keys = [key._replace(word=_SHORT.get(key.word, key.word)) for key in keys]
         for word in reversed(self.least):
             if self._width(keys) <= width:
                 break
-            keys = [entry for entry in keys if entry[1] != word]
+            keys = [key for key in keys if key.word != word]
         line: Line = []
-        at = 1
-        for key, word, action in keys:
-            line += [Span("   " if line else " "), Span(key, "key"), Span(f" {word}", "dim")]
-            size = cells(key) + cells(word) + 1
-            self._spots.append((at, at + size, action))
-            at += size + 3
+        for key in keys:
+            line += [Span("   " if line else " "), *key.spans()]
         return fit(line, width)
 
     @staticmethod
-    def _width(keys: list[tuple[str, str, str]]) -> int:
-        return sum(cells(key) + cells(word) + 4 for key, word, _ in keys) - 2
+    def _width(keys: list[Key]) -> int:
+        return sum(cells(key.signs) + cells(key.word) + 4 for key in keys) - 2
 
-    def on_click(self, event: Click) -> None:
-        for first, last, action in self._spots:
-            if first <= event.x < last:
-                self.post_message(Act(action))
-                return
+    def clicked(self, x: int, y: int) -> None:
+        """A note goes away."""
+        if self.note:
+            self.post_message(Act("quiet"))

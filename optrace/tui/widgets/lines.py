@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.segment import Segment
 from rich.style import Style
 from textual.app import App
+from textual.events import Click
 from textual.filter import ANSIToTruecolor, LineFilter
 from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
@@ -16,8 +17,8 @@ from textual.strip import Strip
 
 from optrace.errors import OptraceError
 from optrace.tui.core.blocks import ascii_only
-from optrace.tui.core.spans import Line, Span, cut, fit, wrap
-from optrace.tui.messages import Damaged
+from optrace.tui.core.spans import Line, Span, action_at, cut, fit, wrap
+from optrace.tui.messages import Act, Damaged
 from optrace.tui.theme import style_of
 
 _KEPT = 512
@@ -65,6 +66,32 @@ class Lines(ScrollView, can_focus=False):
     def line(self, y: int, width: int) -> Line:
         """Line `y`, in at most `width` columns."""
         raise NotImplementedError
+
+    def clicked(self, x: int, y: int) -> None:
+        """Somebody pointed at column `x` of line `y`, where no piece stands for an action."""
+
+    def framed(self, top: bool) -> None:
+        """Somebody pointed at the words in the frame, above or below."""
+
+    # The mouse
+
+    def on_click(self, event: Click) -> None:
+        """Do what the piece under the mouse stands for."""
+        inner = event.get_content_offset(self)
+        if inner is None:
+            if event.y in (0, self.outer_size.height - 1):
+                self.framed(event.y == 0)
+            return
+        y = inner.y + int(self.scroll_offset.y)
+        shown = self._strips.get(y)
+        action = action_at(shown[0], inner.x) if shown is not None else ""
+        if action:
+            self.post_message(Act(action))
+            return
+        try:
+            self.clicked(inner.x, y)
+        except (OptraceError, OSError) as error:
+            self.post_message(Damaged(str(error)))
 
     # Drawing
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from textual.events import Click
+import numpy as np
+from textual.events import MouseScrollLeft, MouseScrollRight
 
 from optrace.tui.core.session import Session
-from optrace.tui.core.source import code_line, lines_of, top_line
+from optrace.tui.core.source import SLIDE, code_line, lines_of, top_line
 from optrace.tui.core.spans import Line, Span
 from optrace.tui.messages import GoTo
 from optrace.tui.widgets.lines import Lines
@@ -90,17 +91,27 @@ class SourcePane(Lines):
         self._strips.clear()
         self.show()
 
-    def on_click(self, event: Click) -> None:
-        """To this line's finding, or to its event in this iteration."""
-        number = int(self.scroll_offset.y) + event.y
-        session, trace = self._session, self._session.trace
-        found = session.findings.at_line(self._file, number)
-        if found and event.x <= 3:
-            self.post_message(GoTo(found[0].seq))
-            return
-        first, stop = trace.iterations.bounds(session.event.iteration)
-        for seq in range(first, min(stop, first + 2000)):
-            site = trace.stack(int(trace.column("stack")[seq]))[0]
-            if site is not None and site.line == number and site.file == self._file:
-                self.post_message(GoTo(seq))
-                return
+    def clicked(self, x: int, y: int) -> None:
+        """To the event that this line made in this iteration, or else to its next one, or its last."""
+        trace, seq = self._session.trace, self._session.seq
+        stacks = trace.column("stack")
+        made = np.zeros(len(stacks), bool)
+        for number in np.flatnonzero(np.bincount(stacks[stacks >= 0])).tolist():
+            site = trace.stack(number)[0]
+            if site is not None and site.line == y + 1 and site.file == self._file:
+                made |= stacks == number
+        events = np.flatnonzero(made)
+        if len(events):
+            first, stop = trace.iterations.bounds(self._session.event.iteration)
+            place = int(np.searchsorted(events, first))
+            if place == len(events) or events[place] >= stop:
+                place = min(int(np.searchsorted(events, seq)), len(events) - 1)
+            self.post_message(GoTo(int(events[place])))
+
+    def on_mouse_scroll_right(self, event: MouseScrollRight) -> None:
+        event.stop()
+        self.slide(SLIDE)
+
+    def on_mouse_scroll_left(self, event: MouseScrollLeft) -> None:
+        event.stop()
+        self.slide(-SLIDE)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from textual.events import Click
-
 from optrace.tui.core.findings import Placed
 from optrace.tui.core.session import Session
-from optrace.tui.core.spans import Line, Span, wrap
-from optrace.tui.messages import Act
+from optrace.tui.core.spans import Line, Span, acting, fit, going, wrap
 from optrace.tui.widgets.lines import Lines
 
 
@@ -48,20 +45,15 @@ class StoryPane(Lines):
         return len(self._lines)
 
     def _finding(self, finding: Placed, width: int) -> list[Line]:
-        since = "" if finding.seq == self._session.seq else f"  since {finding.where}"
-        head: Line = [
-            Span(f"{finding.glyph} {finding.code} {finding.name.replace('-', ' ')}", finding.role),
-            Span(since, "dim"),
-        ]
-        return [
+        head: Line = [Span(f"{finding.glyph} {finding.code} {finding.name.replace('-', ' ')}", finding.role)]
+        if finding.seq != self._session.seq:
+            head.append(going(f"  since {finding.where}", "dim", finding.seq))
+        found = [
             *wrap(head, width),
             *([] if self.compact else wrap([Span(finding.message, "")], width)),
             *wrap([Span(finding.fix, "bold")], width),
         ]
+        return [acting(fit(line, width), "findings") for line in found]
 
     def line(self, y: int, width: int) -> Line:
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []
-
-    def on_click(self, event: Click) -> None:
-        if self._session.findings.here(self._session.event):
-            self.post_message(Act("findings"))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from textual.events import Click
-
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span
 from optrace.tui.core.table import SORT_NAMES, Column, columns
-from optrace.tui.messages import RowChosen, SortChosen
+from optrace.tui.messages import Act, RowChosen
 from optrace.tui.widgets.lines import Lines
 
 
@@ -79,21 +77,10 @@ class TablePane(Lines):
             self._strips.pop(y, None)
         self.refresh()
 
-    def on_click(self, event: Click) -> None:
-        inner = event.get_content_offset(self)
-        if inner is None:
-            return
-        if inner.y == 0:
-            self._sort_under(inner.x)
-            return
-        self.post_message(RowChosen(int(self.scroll_offset.y) + inner.y - 1))
+    def clicked(self, x: int, y: int) -> None:
+        if y > int(self.scroll_offset.y):
+            self.post_message(RowChosen(y - 1))
 
-    def _sort_under(self, x: int) -> None:
-        at = 2
-        for column in self._layout:
-            at += column.width
-            if x < at:
-                key = {"shape": "size", "bar": "stale"}.get(column.key, column.key)
-                if key in SORT_NAMES:
-                    self.post_message(SortChosen("order" if key == self._session.view.sort else key))
-                return
+    def framed(self, top: bool) -> None:
+        """The title says what is filtered, the words below by what it is sorted."""
+        self.post_message(Act("filter" if top else "sort"))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from textual.events import Click, MouseDown, MouseMove, MouseScrollDown, MouseScrollUp, MouseUp
+from textual.events import MouseScrollDown, MouseScrollUp
 
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line
 from optrace.tui.core.timeline import LABEL
-from optrace.tui.messages import Act, GoTo
-from optrace.tui.widgets.lines import Lines
+from optrace.tui.messages import Act
+from optrace.tui.widgets.dragging import Dragging, Held
 
 
-class TimelinePane(Lines):
+class TimelinePane(Dragging):
     """`loss_rows` lines of loss, one of overview, and a lane for each optimizer that there is room for."""
 
     DEFAULT_CSS = "TimelinePane { height: 4; }"
@@ -22,7 +22,6 @@ class TimelinePane(Lines):
         self.loss_rows = 1
         self.lane_rows = 1
         self._lines: list[Line] = []
-        self._dragging = False
 
     def take_rows(self, loss_rows: int, most_lanes: int) -> None:
         """Take so many lines."""
@@ -42,35 +41,23 @@ class TimelinePane(Lines):
     def line(self, y: int, width: int) -> Line:
         return self._lines[y] if y < len(self._lines) else []
 
-    def _event_under(self, x: int, y: int) -> int | None:
-        timeline, width = self._session.machine.timeline, self.size.width
-        if y <= self.loss_rows:
-            columns = timeline.strip_width(width)
-            place = x - LABEL
-            return timeline.seq_at(place, columns) if 0 <= place < columns or self._dragging else None
-        return timeline.event_at(x, self._session.seq, width)
+    def grabbed(self, x: int, y: int) -> int | None:
+        session, width = self._session, self.size.width
+        timeline = session.machine.timeline
+        if y > self.loss_rows:
+            return timeline.event_at(x, session.seq, width)
+        columns = timeline.strip_width(width)
+        if not 0 <= x - LABEL < columns:
+            return None
+        if y == self.loss_rows:
+            return timeline.pointed(x - LABEL, columns, session.findings, session.mark)
+        return timeline.seq_at(x - LABEL, columns)
 
-    def on_mouse_down(self, event: MouseDown) -> None:
-        target = self._event_under(event.x, event.y)
-        if target is not None:
-            if event.y <= self.loss_rows:
-                self._dragging = True
-                self.capture_mouse()
-            self.post_message(GoTo(target))
-
-    def on_mouse_move(self, event: MouseMove) -> None:
-        if self._dragging:
-            target = self._event_under(event.x, 0)
-            if target is not None:
-                self.post_message(GoTo(target, dragging=True))
-
-    def on_mouse_up(self, event: MouseUp) -> None:
-        if self._dragging:
-            self._dragging = False
-            self.release_mouse()
-
-    def on_click(self, event: Click) -> None:
-        event.stop()
+    def dragged(self, x: int, held: Held) -> int | None:
+        session, timeline = self._session, self._session.machine.timeline
+        if held.y > self.loss_rows:  # the lanes move under the mouse: by as many events as it has moved
+            return max(0, min(session.cursor.last, held.seq + (x - held.x) // 2))
+        return timeline.seq_at(x - LABEL, timeline.strip_width(self.size.width))
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         event.stop()

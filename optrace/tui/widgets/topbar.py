@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from textual.events import Click
-
 from optrace.trace.processes import MAIN
 from optrace.tui.core.kinds import SHOWN
 from optrace.tui.core.numerals import count
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span, cut_middle, ends, width
-from optrace.tui.messages import Act
 from optrace.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
@@ -29,7 +26,6 @@ class TopBar(Lines):
         self._session = session
         self._called = name
         self.status: Line = []
-        self._badges_at = 0
 
     def prepare(self, width: int, height: int) -> int:
         return 1
@@ -42,17 +38,17 @@ class TopBar(Lines):
         _, stop = session.trace.iterations.bounds(event.iteration)
         of = int(session.trace.column("index")[stop - 1])
         middle: Line = [
-            Span(f"iteration {event.iteration}", "bold"),
-            Span(f" · event {event.index} of {of + 1} · " if width_ >= 100 else f":{event.index} ", "dim"),
+            Span(f"iteration {event.iteration}", "bold", "go_to"),
+            Span(f" · event {event.index} of {of + 1} · " if width_ >= 100 else f":{event.index} ", "dim", "go_to"),
             Span(kind.word.upper(), kind.role),
         ]
         if event.depth:
             middle.append(Span(" in a closure", "dim"))
         name = cut_middle(self._called or _named(session.trace), max(10, width_ - width(middle) - width(badges) - 18))
-        start: Line = [Span(" optrace ", "title"), Span(f" {name}  ", "")]
+        turn = "process(1)" if len(session.whole.processes) > 1 else ""
+        start: Line = [Span(" optrace ", "title"), Span(f" {name} ", "", turn), Span(" ")]
         room = width_ - width(badges)
         gap = max(1, min((width_ - width(middle)) // 2, room - width(middle) - 1) - width(start))
-        self._badges_at = room
         return ends([*start, Span(" " * gap), *middle], badges, width_)
 
     def _badges(self) -> Line:
@@ -61,23 +57,21 @@ class TopBar(Lines):
         if line:
             line.append(Span("  "))
         if session.follow:
-            line.append(Span("● live  " if not session.trace.complete else "● end  ", "finding-hint"))
+            line.append(Span("● live  " if not session.trace.complete else "● end  ", "finding-hint", "follow"))
+        elif not session.trace.complete:
+            line.append(Span("○ live  ", "finding-hint", "follow"))
         if not found.ready:
-            return [*line, Span("checking … ", "dim")]
+            return [*line, Span("checking … ", "dim", "findings")]
         if found.failure:
-            return [*line, Span("checks failed ", "bad")]
+            return [*line, Span("checks failed ", "bad", "findings")]
         if not len(found):
-            return [*line, Span("✓ no findings ", "badge-ok")]
+            return [*line, Span("✓ no findings ", "badge-ok", "findings")]
         for severity in ("error", "warning", "hint"):
             number = found.count(severity)
             if number:
                 glyph = next(finding.glyph for finding in found.all if finding.severity == severity)
-                line.append(Span(f"{glyph} {count(number, severity)}  ", f"finding-{severity}"))
+                line.append(Span(f"{glyph} {count(number, severity)}  ", f"finding-{severity}", "findings"))
         return line
-
-    def on_click(self, event: Click) -> None:
-        if event.x >= self._badges_at:
-            self.post_message(Act("findings"))
 
 
 def _named(trace: Trace) -> str:

@@ -16,7 +16,7 @@ from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import element, index, short, times
 from optrace.tui.core.parts import FRESH, STALE, Gradient, Part
 from optrace.tui.core.readings import Stats, wide
-from optrace.tui.core.spans import Line, Span, left, right, width
+from optrace.tui.core.spans import Line, Span, acting, going, left, right, width
 from optrace.tui.core.table import PATTERN
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False
         if part.site is not None and not part.older:
             where = f"{PurePath(part.site.file).name}:{part.site.line}"
             line.append(Span(where if width(line) + len(where) <= room else f"line {part.site.line}", "dim"))
-        found.append(line)
+        found.append(line if part.older else acting(line, f"go({part.seq})"))
     return found
 
 
@@ -132,7 +132,7 @@ def _changes(gradient: Gradient) -> list[Line]:
             line.append(Span(f": what was there × {short(change.factor)}"))
         if change.site is not None:
             line.append(Span(f"   line {change.site.line}", "dim"))
-        found.append(line)
+        found.append(acting(line, f"go({change.seq})"))
     return found
 
 
@@ -167,7 +167,7 @@ def _element(
     total = machine.readings.element(parameter, "grad", seq, place)
     if total is None or not all(0 <= p < s for p, s in zip(place, parameter.shape, strict=False)):
         return []
-    line: Line = [Span(f"element {index(place)}  ", "dim")]
+    line: Line = [Span(f"element {index(place)}", "dim", "tab('values')"), Span("  ")]
     terms: list[Part | Adjustment] = [*gradient.parts, *gradient.changes]
     terms.sort(key=lambda term: term.seq)
     shown = [term for term in terms[-5:] if not isinstance(term, Part) or not term.older]
@@ -181,7 +181,7 @@ def _element(
         if number:
             line.append(Span(" − " if value.real < 0 else " + "))
         text = element(abs(value) if number and not np.iscomplexobj(added) else value, 4)
-        line.append(Span(text, term.fate if isinstance(term, Part) else "changed"))
+        line.append(going(text, term.fate if isinstance(term, Part) else "changed", term.seq))
         if not isinstance(term, Part):
             line.append(Span(f" {term.word}", "dim"))
     return [[], [*line, Span(" = "), Span(element(total), "bold")]]

@@ -13,7 +13,7 @@ from optrace.tui.core.blocks import bar
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import element, index, percent, power, setting, shape, short
 from optrace.tui.core.readings import Pending, Stats
-from optrace.tui.core.spans import Line, Span, left, right, wrap
+from optrace.tui.core.spans import Line, Span, acting, left, right, wrap
 
 SHOWN_STEPS = 8
 
@@ -65,7 +65,8 @@ def _entries(machine: Machine, parameter: Parameter, kinds: list[str], seq: int,
             continue
         scalar = last[1].shape == ()
         now = machine.readings.element(parameter, kind, seq, () if scalar else place)
-        line: Line = [Span(left(kind, names)), Span(right(shape(last[1].shape), 9), "dim")]
+        name = Span(left(kind, names), "", f"values_of({kind!r})")
+        line: Line = [name, Span(right(shape(last[1].shape), 9), "dim")]
         norms = ("≈" if machine.readings.sampled(parameter, kind, seq) else "") + _norm(stats)
         if change is not None and seq:
             before = machine.readings.stats(parameter, kind, seq - 1)
@@ -135,14 +136,13 @@ def _origins(machine: Machine, parameter: Parameter, seq: int, room: int) -> lis
     ]
     wide_bar = max(6, min(24, room - 46))
     for number, past in enumerate(made_of.steps):
-        found.append(
-            [
-                Span(left(f"{'step' if number else 'newest'} {past.position}", 16)),
-                Span(left(bar(past.share, wide_bar), wide_bar + 1), "fresh" if number == 0 else "used"),
-                Span(right(percent(past.share), 6)),
-                Span(f"   gradient {short(past.gradient)} × {short(past.weight)}", "dim"),
-            ]
-        )
+        line: Line = [
+            Span(left(f"{'step' if number else 'newest'} {past.position}", 16)),
+            Span(left(bar(past.share, wide_bar), wide_bar + 1), "fresh" if number == 0 else "used"),
+            Span(right(percent(past.share), 6)),
+            Span(f"   gradient {short(past.gradient)} × {short(past.weight)}", "dim"),
+        ]
+        found.append(acting(line, f"go({machine.trace.seq(past.position)})"))
     if made_of.older_share > 0.005:
         found.append(
             [

@@ -11,7 +11,7 @@ from optrace.trace.model import Parameter
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import exact, index
 from optrace.tui.core.readings import Pending
-from optrace.tui.core.spans import Line, Span, cells, left, right, wrap
+from optrace.tui.core.spans import Line, Span, cells, going, left, right, wrap
 
 if TYPE_CHECKING:
     from optrace.arithmetic.account import Account, Term
@@ -26,17 +26,18 @@ def lines(
     if found < 0:
         if not len(steps):
             return [[Span("No optimizer has stepped this parameter in the whole trace.", "finding-warning")]]
-        first = machine.trace.events[int(steps[0])].position
-        return [[Span(f"No step yet. The first one is at {first}.", "dim")]]
+        first = machine.trace.events[int(steps[0])]
+        return [[Span("No step yet. ", "dim"), going(f"The first one is at {first.position}.", "dim", first.seq)]]
     step = int(steps[found])
     account = _account(machine, parameter, step, place)
     position = machine.trace.events[step].position
-    when: Line = [Span("this step", "changed bold") if step == seq else Span(f"the last step, at {position}", "bold")]
+    earlier = going(f"the last step, at {position}", "bold", step)
+    when: Line = [Span("this step", "changed bold") if step == seq else earlier]
     if isinstance(account, Pending):
         return [when, [Span("computing …", "dim")]]
     if isinstance(account, str):
         return [when, *wrap([Span(account, "finding-warning")], room)]
-    head: Line = [Span(f"element {index(account.element)} at "), *when, Span("   ")]
+    head: Line = [Span(f"element {index(account.element)}", "", "tab('values')"), Span(" at "), *when, Span("   ")]
     hyper = ", ".join(f"{name} {value}".strip() for name, value in account.hyper)
     head.append(Span(f"{account.optimizer}, {hyper}", "dim"))
     body = wrap(head, room)

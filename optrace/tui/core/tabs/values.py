@@ -11,11 +11,11 @@ import numpy as np
 from optrace.errors import LookupFailed
 from optrace.trace.model import Parameter
 from optrace.tui.core.blocks import bar
-from optrace.tui.core.grid import Grid, Place
+from optrace.tui.core.grid import Grid, Place, fitting
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import count, element, index, shape, short
 from optrace.tui.core.readings import Pending, Stats, wide
-from optrace.tui.core.spans import Line, Span, left, right, width, wrap
+from optrace.tui.core.spans import Line, Span, acting, left, right, width, wrap
 from optrace.tui.core.tiles import Tiles, tiled
 
 VIEWS = ("heat map", "numbers", "histogram")
@@ -67,15 +67,16 @@ def margin_of(lengths: Place) -> int:
     return max(4, len(str(max(0, rows - 1))) + 2)
 
 
-def _shape(machine: Machine, parameter: Parameter, kind: str, seq: int) -> Place:
+def shape_of(machine: Machine, parameter: Parameter, kind: str, seq: int) -> Place:
+    """The shape of a value, which a state entry may have of its own."""
     found = machine.readings.last(parameter, "param" if kind == "update" else kind, seq)
     return found[1].shape if found is not None else parameter.shape
 
 
 def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: int, height: int) -> list[Line]:
     """The tab below its line of choices."""
-    lengths = _shape(machine, parameter, look.kind, seq)
-    place = look.place if len(look.place) == len(lengths) else (0,) * len(lengths)
+    lengths = shape_of(machine, parameter, look.kind, seq)
+    place = fitting(look.place, lengths)
     found = machine.readings.last(parameter, "param" if look.kind == "update" else look.kind, seq)
     if found is None:
         return [[Span(f"There is no {look.kind} yet.", "dim")]]
@@ -171,7 +172,9 @@ def _head(
     if len(lengths) > 2:
         part = ", ".join(map(str, place[:-2]))
         where.append(Span(f"   slice [{part}, :, :] of {math.prod(lengths[:-2])}", "bold"))
-        where.append(Span("   , . slices", "dim") if tiles else Span("   , . other slices", "dim"))
+        words = " slices" if tiles else " other slices"
+        where += [Span("   "), Span(",", "key", "slice(-1)"), Span(" "), Span(".", "key", "slice(1)")]
+        where.append(Span(words, "dim", "slice(1)"))
     return [line, where]
 
 
@@ -293,5 +296,5 @@ def _sampled(sample: Any, parameter: Parameter, room: int, height: int) -> list[
     )
     for flat, value in list(zip(sample.indices, sample.values, strict=True))[: max(1, height - len(found))]:
         place = tuple(int(i) for i in np.unravel_index(int(flat), parameter.shape)) if parameter.shape else ()
-        found.append([Span(left(index(place), 20), "dim"), Span(element(value))])
+        found.append(acting([Span(left(index(place), 20), "dim"), Span(element(value))], f"pick({place})"))
     return found
