@@ -58,6 +58,38 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def many_turns(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 correct iterations of Adam over 40 parameters; the script is longer than any screen."""
+    return _run(tmp_path_factory.mktemp("tui"), "many_turns", zero=True)
+
+
+@pytest.fixture(scope="session")
+def no_zero_long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same without zero_grad, from the 101st iteration on."""
+    return _run(tmp_path_factory.mktemp("tui"), "no_zero_long", zero=False)
+
+
+def _run(folder: Path, name: str, *, zero: bool) -> Path:
+    script, path = folder / f"{name}.py", folder / f"{name}.optrace"
+    lines = [
+        "import torch",
+        *(f"w{number} = torch.nn.Parameter(torch.ones(2, {number + 1}))" for number in range(40)),
+        "parameters = [value for name, value in sorted(globals().items()) if name[0] == 'w']",
+        "optimizer = torch.optim.Adam(parameters, lr=1e-3)",
+        "for turn in range(300):",
+        f"    if {zero} or turn < 101:",
+        "        optimizer.zero_grad()",
+        "    sum(p.square().sum() for p in parameters).backward()",
+        "    optimizer.step()",
+        *(f"# {number}" for number in range(60)),
+    ]
+    script.write_text("\n".join(lines), encoding="utf-8")
+    code = f"import optrace, runpy\nwith optrace.record({str(path)!r}): runpy.run_path({str(script)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    return path
+
+
+@pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """5,000 parameters with long names."""
     path = tmp_path_factory.mktemp("tui") / "many.optrace"

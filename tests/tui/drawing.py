@@ -6,6 +6,7 @@ import asyncio
 from typing import Any, NamedTuple
 
 from textual.app import App
+from textual.events import MouseEvent
 from textual.pilot import Pilot
 
 from optrace.tui.app import ViewApp
@@ -63,3 +64,23 @@ def spots(app: App[Any]) -> list[Spot]:
                     found.append(Spot(region.x + middle, region.y + row, span.text, span.action, pane.id or ""))
                 x += size
     return found
+
+
+async def click(app: ViewApp, pilot: Pilot[None], x: int, y: int) -> str:
+    """Click on a cell of the screen, and give back what is then on it."""
+    await pilot.click(offset=(x, y))
+    await settle(app, pilot)
+    return screen_text(app)
+
+
+async def click_on(app: ViewApp, pilot: Pilot[None], text: str) -> str:
+    """Click on a text where it last stands on the screen."""
+    rows = screen_text(app).splitlines()
+    y = next(y for y, row in reversed([*enumerate(rows)]) if text in row)
+    return await click(app, pilot, cells(rows[y][: rows[y].index(text)]) + cells(text) // 2, y)
+
+
+async def wheel(app: ViewApp, pilot: Pilot[None], kind: type[MouseEvent], x: int, y: int) -> None:
+    """Turn the wheel over a cell of the screen."""
+    await pilot._post_mouse_events([kind], offset=(x, y))
+    await settle(app, pilot)

@@ -5,42 +5,20 @@ What stands for an action is not listed here. It is read off the screen, piece b
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from textual.events import MouseScrollDown, MouseScrollLeft, MouseScrollRight, MouseScrollUp
-from textual.pilot import Pilot
-from textual.widgets import Input, OptionList
+from textual.events import MouseScrollDown
 
 from optrace.tui.app import ViewApp
 from optrace.tui.core.spans import plain
-from optrace.tui.core.timeline import LABEL
 from optrace.tui.screens.help import HELP
 from optrace.tui.screens.keys import KEYS, signs
-from optrace.tui.screens.listing import EntryLines, Listing
-from optrace.tui.screens.prompt import Prompt
-from optrace.tui.widgets.lines import Lines
 from tests.tui.conftest import Opened
-from tests.tui.drawing import Spot, press, screen_text, settle, spots
+from tests.tui.drawing import click, press, settle, spots, wheel
 from tests.tui.test_bindings import MAIN, begin
 
 SIZES = [(80, 24), (120, 36)]
-
-
-async def click(app: ViewApp, pilot: Pilot[None], x: int, y: int) -> str:
-    """Click on a cell of the screen, and give back what is then on it."""
-    await pilot.click(offset=(x, y))
-    await settle(app, pilot)
-    return screen_text(app)
-
-
-async def click_on(app: ViewApp, pilot: Pilot[None], text: str, line: int | None = None) -> str:
-    """Click on a text where it stands on the screen; of several, on the first, or that in a line."""
-    rows = screen_text(app).splitlines()
-    y = next(y for y, row in enumerate(rows) if text in row) if line is None else line
-    return await click(app, pilot, rows[y].index(text) + len(text) // 2, y)
 
 
 def state(app: ViewApp) -> tuple[object, ...]:
@@ -139,9 +117,3 @@ async def test_each_key_can_be_clicked_in_the_help(
                 assert seen(app) == expected, key
             if app.screen is not app.main:
                 await press(app, pilot, "escape")
-
-
-async def wheel(app: ViewApp, pilot: Pilot[None], kind: Any, x: int, y: int) -> None:
-    """Turn the wheel over a cell of the screen."""
-    await pilot._post_mouse_events([kind], offset=(x, y))
-    await settle(app, pilot)

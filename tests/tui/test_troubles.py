@@ -104,7 +104,7 @@ async def test_a_growing_trace_is_followed_until_a_step_back(tmp_path: Path, ope
             await pilot.pause(0.8)
             assert app.session.seq == 22
             assert app.session.cursor.last > 23
-            assert "live" not in screen_text(app).splitlines()[0]
+            assert "● live" not in screen_text(app).splitlines()[0]
             await settle(app, pilot)
     finally:
         recording.stop()

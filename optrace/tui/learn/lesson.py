@@ -15,6 +15,7 @@ from textual.widgets import Input
 from optrace.errors import LookupFailed, OptraceError
 from optrace.lessons.model import Run, Stop
 from optrace.tui.core.session import Session
+from optrace.tui.core.spans import Line, Span
 from optrace.tui.learn.guide import Guide
 from optrace.tui.learn.helping import help_in_a_lesson, lesson_keys, printed
 from optrace.tui.learn.pane import LessonPane
@@ -141,15 +142,20 @@ class LessonScreen(MainScreen):
         target = self.guide.target
         return self.run != self.guide.run or (target is not None and self.session.seq != target)
 
-    def _where(self) -> str:
+    def _where(self) -> Line:
+        """Which stop this is, and the ways from here."""
         guide, words = self.guide, self.words
         number, every = guide.number + 1, len(guide.lesson.stops)
         if self.away:
-            return words("away", number=number) if number else words("away first")
-        place = words("stop of", number=number, all=every) if number else words("introduction")
+            away = words("away", number=number) if number else words("away first")
+            return [Span(away, "", "next_stop")]
+        line: Line = [Span(words("stop of", number=number, all=every) if number else words("introduction"))]
         if guide.asking:
-            return f"{place} · {words('asked')} · s {words('key skip')}"
-        return words.sign(f"{place} · ⏎ {words('key next')}" + (f" · ⌫ {words('key back')}" if number else ""))
+            return [*line, Span(f" · {words('asked')} · "), Span(f"s {words('key skip')}", "", "skip")]
+        line += [Span(" · "), Span(words.sign(f"⏎ {words('key next')}"), "", "next_stop")]
+        if number:
+            line += [Span(" · "), Span(words.sign(f"⌫ {words('key back')}"), "", "previous_stop")]
+        return line
 
     def _title(self) -> str:
         number = self.guide.number + 1

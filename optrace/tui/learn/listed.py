@@ -170,3 +170,7 @@ class LessonCard(Lines):
 
     def line(self, y: int, width: int) -> Line:
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []
+
+    def clicked(self, x: int, y: int) -> None:
+        """It is what would be started."""
+        self.post_message(Act("take"))

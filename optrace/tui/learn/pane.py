@@ -145,7 +145,9 @@ class LessonPane(Vertical):
     DEFAULT_CSS = """
     LessonPane { border: round $primary; border-title-color: $foreground; border-title-style: bold;
                  border-subtitle-color: $secondary; }
-    LessonPane.-away { border: round $accent; border-subtitle-color: $accent; border-subtitle-style: bold; }
+    LessonPane { link-color: $secondary; link-style: none; link-background-hover: $panel; link-color-hover: $accent; }
+    LessonPane.-away { border: round $accent; border-subtitle-color: $accent; border-subtitle-style: bold;
+                       link-color: $accent; }
     LessonPane Horizontal { height: 1; display: none; margin: 0 1; }
     LessonPane.-typing Horizontal { display: block; }
     LessonPane Horizontal Static { width: auto; color: $accent; text-style: bold; }
@@ -176,7 +178,7 @@ class LessonPane(Vertical):
         lines = len(self.text.laid_out(self.text.scrollable_content_region.width))
         self.text.styles.height = max(1, min(lines, self.size.height - 1)) if self._guide.typing else "1fr"
 
-    def follow(self, away: bool, where: str, title: str) -> None:
+    def follow(self, away: bool, where: Line, title: str) -> None:
         """Say where one is, and take an answer where one is asked for."""
         self.set_class(away, "-away")
         typing = self._guide.typing
@@ -190,6 +192,11 @@ class LessonPane(Vertical):
             self.screen.set_focus(None)
         poor = getattr(self.app, "ascii_only", False)
         room = max(0, self.outer_size.width - 6)
-        title, where = (ascii_only(text) if poor else text for text in (cut(title, room), cut(where, room)))
-        self.border_title, self.border_subtitle = escape(title), escape(where)
+        title, *below = (ascii_only(text) if poor else text for text in (cut(title, room), *(s.text for s in where)))
+        self.border_title = escape(title)
+        # Words in a frame are no line of a pane: Textual itself does what they stand for.
+        self.border_subtitle = "".join(
+            f"[@click=screen.{span.action}]{escape(text)}[/]" if span.action else escape(text)
+            for span, text in zip(where, below, strict=True)
+        )
         self.text.show()

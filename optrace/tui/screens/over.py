@@ -39,10 +39,10 @@ class Over(ModalScreen[Result]):
         """Close it, and have the screen below do something."""
         below = self.app.screen_stack[-2]
         self.action_leave()
-        below.call_after_refresh(below.run_action, action)
+        self.app.call_later(below.run_action, action)  # from there: this screen hears of nothing any more
 
     def on_click(self, event: Click) -> None:
-        if self.get_widget_at(event.screen_x, event.screen_y)[0] is self:
+        if self.is_current and self.get_widget_at(event.screen_x, event.screen_y)[0] is self:
             self.action_leave()
 
     @on(Act)

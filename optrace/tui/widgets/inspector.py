@@ -155,6 +155,8 @@ class InspectorPane(Dragging):
         room, height = region.width - 2, region.height - self._top
         if session.selected is None or session.view.tab != "values" or look.view == "histogram":
             return
+        if not shape_of(session.machine, session.selected, look.kind, session.seq):
+            return
         grid = self.grid()
         margin = values.margin_of(grid.shape)
         rows, columns = max(1, height - HEAD - 1), max(1, (room - margin) // look.cell)

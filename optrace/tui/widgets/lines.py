@@ -77,6 +77,7 @@ class Lines(ScrollView, can_focus=False):
 
     def on_click(self, event: Click) -> None:
         """Do what the piece under the mouse stands for."""
+        event.stop()
         inner = event.get_content_offset(self)
         if inner is None:
             if event.y in (0, self.outer_size.height - 1):
