@@ -14,6 +14,7 @@ from collections.abc import Callable
 from optrace.recording.frame import Frame
 from optrace.recording.options import Options
 from optrace.recording.size import format_size
+from optrace.trace.format import SMALL
 from optrace.trace.writer import TraceWriter
 
 BURST = 4
@@ -27,6 +28,8 @@ CLOSING = 64 << 10
 SPARE = 64 << 20
 """Bytes of a disk that are left free for others."""
 STATISTICS_BYTES = 6 * 8
+ROOMY = 16 << 10
+"""Bytes up to which a value is kept whole where samples were asked for and there is room: it is cheaper so."""
 LEAST_LOOK = 2048
 _LATER = 1 << 62
 _WORDS = {"auto": "exact", "exact": "exact", "sampled": "sampled", "stats": "stats"}
@@ -56,7 +59,10 @@ class Pace:
         self._mark = 0  # bytes used at which half as many iterations are recorded
         frame.whole = self.capture == "exact"
         frame.whole_until = _LATER  # unless `look` says otherwise
-        frame.small = STATISTICS_BYTES if self.capture == "stats" else frame.small
+        if self.capture == "stats":
+            frame.small = STATISTICS_BYTES
+        elif self.capture == "sampled":
+            frame.small = ROOMY
         frame.sample = self.capture != "stats"
         asked = options.windowed or options.last or options.capture != "auto"
         self.note(0, 0, f"asked for: {options.why}" if asked else "there is room for everything")
@@ -119,6 +125,7 @@ class Pace:
             self._mark = used + left // SHARE
             self.stride *= 2
             self.selective = True
+            frame.small = min(frame.small, SMALL)
             self.note(iteration, event, f"{format_size(max(left, 0))} of {format_size(limit)} are left")
         frame.until = writer.tensors.size + left - CLOSING // 2
         self.look_at = _LATER if self.spent else writer.appended + max(LEAST_LOOK, min(self._mark - used, left) // 4)
@@ -141,6 +148,9 @@ class Pace:
         if self.spent or used - self._since < self._cost:
             return False
         self._cost = 2 * self._sizes()
+        if not self._cost:  # everything is whole: see again before long
+            self._since, self._cost = used, CLOSING
+            return False
         if self._cost > (self.limit() - used) // 4:
             self._cost = _LATER  # and what is left only gets less
         if self._since and used - self._since < self._cost:

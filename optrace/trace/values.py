@@ -73,7 +73,7 @@ class Values(Positions):
     def exactness(self, parameter: str | Parameter, kind: str = "param", at: Any = None) -> str | None:
         """How much was kept of a value; None where there was none.
 
-        `exact`: every bit. `keyframe`: every bit too, between positions where there is only a sample.
+        `exact`: every bit. `keyframe`: every bit too, in an iteration that keeps what others only sample.
         `sampled`: statistics and some elements. `statistics`: these alone. `not kept`: nothing but
         what happened to it, for want of room, or because it was left out.
         """

@@ -150,9 +150,9 @@ def test_a_keyframe_is_whole_from_its_second_event_on(tmp_path: Path) -> None:
     """Parameter, gradient and state before and after its step: so the arithmetic of the step can be shown."""
     from optrace.arithmetic import explain
 
-    trace, _, _ = train(tmp_path / "run.optrace", 300, [600], torch.float32, capture="sampled")
+    trace, _, _ = train(tmp_path / "run.optrace", 500, [6000], torch.float32, capture="sampled")
     keyframes = {event.iteration for event in trace.events if event.keyframe}
-    assert 1 < len(keyframes) < 150
+    assert 1 < len(keyframes) < 250
     for iteration in sorted(keyframes)[1:]:
         step = trace.event((iteration, 2))
         kept = {trace.exactness("w0", kind, at=step) for kind in ("param", "grad", "momentum_buffer")}
@@ -216,12 +216,36 @@ def test_the_sample_is_the_same_elements_each_time(tmp_path: Path) -> None:
     assert kept[0].max() < 5000
 
 
-def test_small_values_are_always_whole(tmp_path: Path) -> None:
-    widths = [SMALL // 4, SMALL // 4 + 1]
-    trace, copies, _ = train(tmp_path / "run.optrace", 6, widths, torch.float32, capture="sampled")
+@pytest.mark.parametrize(
+    ("options", "whole", "turns"),
+    [({"capture": "sampled"}, pace.ROOMY // 4, 6), ({"budget": "1MB"}, SMALL // 4, 150)],
+    ids=["there is room", "past the budget"],
+)
+def test_small_values_are_always_whole(tmp_path: Path, options: dict[str, Any], whole: int, turns: int) -> None:
+    trace, copies, _ = train(tmp_path / "run.optrace", turns, [whole, whole + 1, 3000], torch.float32, **options)
     copies.check(trace)
-    kept = {name: {trace.exactness(name, at=(i, 2)) for i in range(2, 6)} for name in trace.parameters}
-    assert sorted(map(sorted, kept.values())) in ([["exact"], ["sampled"]], [["exact"], ["keyframe", "sampled"]])
+    first = max(phase.event for phase in trace.phases if phase.capture == "sampled" and phase.every == 1)
+    steps = [event for event in trace.events if event.kind == "step" and event.seq > first + 3]
+    assert steps
+    kept = [{trace.exactness(name, at=step) for step in steps} for name in list(trace.parameters)[:2]]
+    assert kept[0] <= {"exact", "keyframe", "not kept"}
+    assert "sampled" in kept[1]
+
+
+def test_where_all_values_are_small_there_are_no_keyframes(tmp_path: Path) -> None:
+    trace, copies, _ = train(tmp_path / "run.optrace", 60, [pace.ROOMY // 4, 3], torch.float32, capture="sampled")
+    assert set(copies.check(trace)) <= {"exact", "None"}
+    assert not any(event.keyframe for event in trace.events)
+
+
+def test_where_room_gets_short_small_values_are_sampled_too(tmp_path: Path) -> None:
+    trace, copies, largest = train(
+        tmp_path / "run.optrace", 300, [2000], torch.float32, capture="sampled", budget="1MB"
+    )
+    assert largest <= 1_000_000 * SLACK
+    claims = copies.check(trace)
+    assert claims["exact"] > 20
+    assert claims["sampled"] > 20
 
 
 def test_a_disk_that_fills_up_makes_it_go_over_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def sample_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sample") / "run.optrace"
     torch.manual_seed(0)
     model = nn.Sequential(nn.Embedding(6, 4, sparse=True), nn.Flatten(), nn.Linear(8, 3))
-    big = torch.ones(4000, requires_grad=True)
+    big = torch.ones(5000, requires_grad=True)
     dense = [*model[2].parameters(), big]
     one = torch.optim.Adam(dense, lr=0.01)
     two = torch.optim.SparseAdam(list(model[0].parameters()))

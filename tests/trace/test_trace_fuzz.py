@@ -85,11 +85,11 @@ def killed_trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("killed") / "run.optrace"
     recording = optrace.record(tmp_path_factory.mktemp("live") / "run.optrace", capture="sampled").start()
     try:
-        model = nn.Linear(40, 40)
+        model = nn.Linear(70, 70)
         optimizer = torch.optim.AdamW(model.parameters())
         for _ in range(8):
             optimizer.zero_grad()
-            model(torch.ones(1, 40)).sum().backward()
+            model(torch.ones(1, 70)).sum().backward()
             optimizer.step()
         while len(optrace.load(recording.path).events) < 20:
             pass

@@ -50,7 +50,7 @@ async def test_uneven_iterations_keep_the_place(no_zero: Path, opened: Opened) -
 def generated(path: Path, chance: random.Random) -> None:
     """Some loop: two optimizers or one, gradients gathered over several backwards, marks, samples, gaps."""
     torch.manual_seed(chance.randrange(100))
-    model = torch.nn.Sequential(torch.nn.Linear(20, 30), torch.nn.Linear(30, 2))
+    model = torch.nn.Sequential(torch.nn.Linear(20, 220), torch.nn.Linear(220, 2))
     kinds = chance.sample([torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop], 2)
     halves = [list(model[0].parameters()), list(model[1].parameters())]
     optimizers = [kind(half, lr=0.01) for kind, half in zip(kinds, halves, strict=True)]
