@@ -151,6 +151,10 @@ class _Maker:
         """The gradient before and after an entry, float64."""
         history = self._history
         seq = int(history.seq[entry])
+        if history.code[entry] == Entry.FOUND:
+            found = kept(self._trace, self._parameter, seq, late=False)
+            if found is not None:
+                return np.zeros_like(found), found
         late = not _early(self._trace, self._parameter, seq)
         after = kept(self._trace, self._parameter, seq, late)
         if after is None:

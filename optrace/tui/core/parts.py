@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from optrace.errors import LookupFailed
 from optrace.trace.format import Op
 from optrace.trace.model import Parameter, Position, Site
 from optrace.tui.core.owners import Owners
-from optrace.tui.core.readings import Pending, Readings, Stats, norm, wide
+from optrace.tui.core.readings import Pending, Readings, Stats, norm
 
 if TYPE_CHECKING:
     from optrace.ledger.account import Adjustment, Contribution
@@ -24,7 +24,7 @@ AT_ONCE = 100_000
 """Events up to which the ledger is made when it is first needed."""
 FEW = 300
 """Parameters up to which that is so."""
-FRESH, USED, STALE = "fresh", "used", "stale"
+FRESH, FOUND, USED, STALE = "fresh", "found", "used", "stale"
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,15 @@ class Part:
     steps: tuple[int, ...]
     """The last of those steps, as event numbers."""
     fate: str
-    """`fresh`: no step has used it; `used`: by one step, and nothing came after; `stale`: used, and still in."""
+    """`fresh`: no step has used it; `used`: by one step, and nothing came after; `stale`: used, and still in.
+
+    `found`: it was there when recording began, or after a gap, and no step has used it since."""
     older: int = 0
     """How many contributions this stands for, where they are not listed one by one."""
+    found: bool = False
+    """It was there when recording began, or after a gap: what had become of it before is not known."""
+    read: Callable[[], Array | None] = field(default=lambda: None, repr=False, compare=False)
+    """Its elements as the ledger has them, float64: all of them, or a sample."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,11 @@ class Gradient:
     def fresh(self) -> int:
         """How many contributions no step has used."""
         return sum(1 for part in self.parts if part.fate == FRESH)
+
+    @property
+    def found(self) -> bool:
+        """Whether it holds something of which it is not known whether a step has used it."""
+        return any(part.fate == FOUND for part in self.parts)
 
     @property
     def count(self) -> int:
@@ -121,16 +132,10 @@ class Parts:
                 self._known.popitem(last=False)
         return found
 
-    def contribution(self, parameter: Parameter, seq: int) -> Array | None:
-        """What the backward at event `seq` added, elementwise; None where it cannot be told."""
-        try:
-            after = self._trace.value(parameter, "grad", seq)
-            before = self._readings.before(parameter, "grad", seq)
-        except LookupFailed:
-            return None
-        if after is None:
-            return None
-        return wide(after) if before is None or before.shape != after.shape else wide(after) - wide(before)
+    def contribution(self, parameter: Parameter, part: Part) -> Array | None:
+        """What it added, elementwise, float64; None where it cannot be told, or only of a sample."""
+        added = part.read()
+        return added if added is not None and added.shape == parameter.shape else None
 
     def _find(self, parameter: Parameter, seq: int, limit: int) -> Gradient:
         last = self._readings.last(parameter, "grad", seq)
@@ -139,7 +144,7 @@ class Parts:
         number, change = last
         cleared: tuple[Part, ...] = ()
         if number == seq and change.op in (Op.CLEAR, Op.ZERO) and seq > 0:
-            cleared = self.at(parameter, seq - 1, limit).parts
+            cleared = self.at(parameter, seq - 1, limit).parts or self._found_here(parameter, seq)
         if change.op in (Op.CLEAR, Op.GONE, Op.LOST):
             return Gradient(False, just_cleared=cleared, unknown=change.op is Op.LOST)
         if change.op is Op.ZERO:
@@ -153,7 +158,7 @@ class Parts:
         count = len(inside)
         steps = self._owners.steps(parameter)
         parts = [
-            self._part(parameter, inside[place], seq, steps, place == count - 1)
+            self._part(parameter, inside[place], seq, steps, place == count - 1, self._reader(parameter, seq, place))
             for place in range(max(0, count - limit), count)
         ]
         if count > limit and parts:
@@ -166,20 +171,42 @@ class Parts:
             )
         return tuple(parts)
 
-    def _part(self, parameter: Parameter, entry: Contribution, seq: int, steps: Array, newest: bool) -> Part:
-        applied = entry.applied
-        fate = FRESH if applied == 0 else USED if applied == 1 and newest else STALE
-        first, last = np.searchsorted(steps, (entry.seq, seq), "right")
-        uses = tuple(int(step) for step in steps[max(first, last - 3) : last]) if applied else ()
-        return Part(entry.seq, entry.position, entry.site, self._size(parameter, entry.seq), applied, uses, fate)
+    def _found_here(self, parameter: Parameter, seq: int) -> tuple[Part, ...]:
+        """What event `seq` found in the gradient after a gap, and removed."""
+        past = self._trace.ledger(parameter, seq).past
+        if not past or past[-1].removed != seq or past[-1].origin != "found":
+            return ()
+        entry, seen = past[-1], past[-1:]
+        return (self._part(parameter, entry, seq, np.empty(0, np.int64), True, lambda: seen[0].value),)
 
-    def _size(self, parameter: Parameter, number: int) -> float | None:
+    def _reader(self, parameter: Parameter, seq: int, place: int) -> Callable[[], Array | None]:
+        """What reads a contribution. It is looked up again each time, so that no values stay in memory for it."""
+        return lambda: self._trace.ledger(parameter, seq).inside[place].value
+
+    def _part(
+        self,
+        parameter: Parameter,
+        entry: Contribution,
+        seq: int,
+        steps: Array,
+        newest: bool,
+        read: Callable[[], Array | None],
+    ) -> Part:
+        applied, found = entry.applied, entry.origin == "found"
+        fate = (FOUND if found else FRESH) if applied == 0 else USED if applied == 1 and newest else STALE
+        first = np.searchsorted(steps, entry.seq, "left" if found else "right")  # a step may be what found it
+        last = np.searchsorted(steps, seq, "right")
+        uses = tuple(int(step) for step in steps[max(first, last - 3) : last]) if applied else ()
+        part = Part(entry.seq, entry.position, entry.site, None, applied, uses, fate, found=found, read=read)
+        return replace(part, norm=self._size(parameter, part))
+
+    def _size(self, parameter: Parameter, part: Part) -> float | None:
         def work() -> float | None:
-            added = self.contribution(parameter, number)
+            added = self.contribution(parameter, part)
             return None if added is None else norm(added)
 
         size = 8 * parameter.numel
-        result = self._readings.compute(("contribution", parameter.id, number), size, work)
+        result = self._readings.compute(("contribution", parameter.id, part.seq, part.found), size, work)
         self._waiting += isinstance(result, Pending)
         return result if isinstance(result, float) else None
 

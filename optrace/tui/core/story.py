@@ -13,7 +13,7 @@ from optrace.tui.core.effects import Effects, Summary
 from optrace.tui.core.ending import how_it_ended
 from optrace.tui.core.numerals import count, element, listed, percent, setting, short, times
 from optrace.tui.core.owners import Owners
-from optrace.tui.core.parts import FRESH, STALE, Gradient, Part, Parts
+from optrace.tui.core.parts import FOUND, FRESH, STALE, Gradient, Part, Parts
 from optrace.tui.core.readings import Readings, Stats
 from optrace.tui.core.spans import Line, Span, going
 
@@ -24,6 +24,7 @@ FEW = 24
 """Parameters up to which a sentence speaks of all of them; beyond, of the selected one."""
 
 
+UNKNOWN = "Whether a step had used it before was not recorded."
 _WHOLE = {None, "exact", "keyframe"}
 
 
@@ -150,6 +151,9 @@ class Story:
                     Span(". Nothing cleared it in between."),
                 ]
             ]
+        found = [part for gradient in gradients for part in gradient.parts if part.fate == FOUND]
+        if found:
+            return [[Span(f"It came on top of what was found there at {found[0].position}. {UNKNOWN}")]]
         older = max((gradient.fresh for gradient in gradients), default=0) - 1
         if older > 0:
             return [
@@ -203,7 +207,7 @@ class Story:
         text = short(value, 4)
         if single and value is not None and value < 0:
             text = f"({text})"
-        if part.seq == seq and not part.older:
+        if part.seq == seq and not part.older and not part.found:
             return [Span(text, "fresh bold"), Span(" from this backward", "fresh")]
         if part.older:
             return [Span(text, f"{part.fate} bold"), Span(f" from {part.older} older", part.fate)]
@@ -214,9 +218,10 @@ class Story:
             if part.applied
             else ""
         )
+        source = f"found at {part.position}" if part.found else f"from {part.position}"
         return [
             going(text, f"{part.fate} bold", part.seq),
-            going(f" from {part.position}{fate}", part.fate, part.seq),
+            going(f" {source}{fate}", part.fate, part.seq),
         ]
 
     def _uniform(self, parameter: Parameter, seq: int) -> bool:
@@ -234,7 +239,7 @@ class Story:
             return part.norm
         if part.older:
             return None
-        added = self._parts.contribution(parameter, part.seq)
+        added = self._parts.contribution(parameter, part)
         return None if added is None or added.size == 0 else float(added.flat[0].real)
 
     def _amount_now(self, parameter: Parameter, seq: int, single: bool) -> float | None:
@@ -272,6 +277,9 @@ class Story:
             return [[Span("None of its parameters had a gradient: there was nothing to apply.", "finding-warning")]]
         again = [part for gradient in full for part in gradient.parts if part.applied > 1]
         new = [part for gradient in full for part in gradient.parts if part.applied == 1]
+        found = [part for part in new if part.found]
+        if not again and found:
+            return [[Span(f"It used what was found there at {found[0].position}. {UNKNOWN}")]]
         if not again:
             most = max(len(gradient.parts) for gradient in full)
             what = "the fresh gradient" if most == 1 else f"{most} accumulated contributions"
@@ -345,6 +353,8 @@ class Story:
         if not taken:
             return [Span("They held nothing but zeros.")]
         unused = [part for part in taken if part.fate == FRESH]
+        if any(part.fate == FOUND for part in taken):
+            return [Span(f"It was found there. {UNKNOWN}")]
         if not unused:
             return [
                 Span("All of it had been used by a step: "),

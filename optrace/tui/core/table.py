@@ -10,15 +10,15 @@ from optrace.trace.model import Parameter
 from optrace.tui.core.abbreviate import Abbreviations
 from optrace.tui.core.blocks import spread
 from optrace.tui.core.effects import Effects, Summary
-from optrace.tui.core.numerals import shape, short, times
-from optrace.tui.core.parts import FRESH, STALE, USED, Gradient, Part, Parts
+from optrace.tui.core.numerals import shape, short
+from optrace.tui.core.parts import FOUND, FRESH, STALE, USED, Gradient, Part, Parts
 from optrace.tui.core.readings import Pending, Readings, Stats
 from optrace.tui.core.spans import Line, Span, left, right, tinted
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
 
-PATTERN = {FRESH: "▆", USED: "░", STALE: "▓▒"}
+PATTERN = {FRESH: "▆", FOUND: "▃", USED: "░", STALE: "▓▒"}
 """What each fate is drawn with, so that the bar reads without colour; stale ones alternate."""
 
 
@@ -173,7 +173,7 @@ class Table:
         if not gradient.present or not gradient.parts:
             return [Span(left("  " + words, room), "dim")]
         line: Line = [Span("  "), *draw(gradient.parts, inner)]
-        role = STALE if gradient.stale else FRESH if gradient.fresh else USED
+        role = STALE if gradient.stale else FOUND if gradient.found else FRESH if gradient.fresh else USED
         about = "≈" if any(part.norm is None for part in gradient.parts) else " "  # how long each part is, is not known
         line.append(Span(left(about + words, beside), role))
         return line
@@ -196,23 +196,18 @@ def draw(parts: tuple[Part, ...], room: int) -> Line:
 
 
 def describe(gradient: Gradient) -> str:
-    """A few words: `3 stale`, `fresh`, `4 fresh`, `used`, `zeros`, `none`."""
+    """A few words: `3 stale`, `fresh`, `4 fresh`, `found`, `used`, `zeros`, `none`."""
     if not gradient.present:
         return "not kept" if gradient.unknown else "none"
     if gradient.zeroed:
         return "zeros"
     if gradient.stale:
         return f"{gradient.stale} stale"
+    if gradient.found:
+        return f"found + {gradient.fresh}" if gradient.fresh else "found"
     if gradient.fresh:
         return "fresh" if gradient.fresh == 1 else f"{gradient.fresh} fresh"
     return "used" if gradient.parts else "set"
 
 
-def explain(part: Part, here: int) -> str:
-    """What has become of a part, in words."""
-    if part.applied == 0:
-        return "fresh" if part.seq == here else "not used yet"
-    return f"applied {times(part.applied)}"
-
-
-__all__ = ["SORTS", "SORT_NAMES", "Column", "Table", "columns", "describe", "draw", "explain"]
+__all__ = ["SORTS", "SORT_NAMES", "Column", "Table", "columns", "describe", "draw"]

@@ -77,6 +77,7 @@ HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 KEY_COLUMNS = 25
 LEGEND: tuple[tuple[str, str, str], ...] = (
     ("▆▆▆▆▆", "fresh", "fresh: a backward put it there, no step has used it"),
+    ("▃▃▃▃▃", "found", "found: there when recording began or after a gap; steps before are not known"),
     ("░░░░░", "used", "used: one step has applied it; waiting to be cleared"),
     ("▓▒▓▒▓", "stale", "stale: applied before and still there. The next step applies it again"),
     ("·····", "cleared", "cleared by this event"),

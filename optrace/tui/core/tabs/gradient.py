@@ -14,7 +14,7 @@ from optrace.trace.model import Parameter
 from optrace.tui.core.blocks import bar
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import element, index, short, times
-from optrace.tui.core.parts import FRESH, STALE, Gradient, Part
+from optrace.tui.core.parts import FOUND, FRESH, STALE, Gradient, Part
 from optrace.tui.core.readings import Stats, wide
 from optrace.tui.core.spans import Line, Span, acting, going, left, right, width
 from optrace.tui.core.table import PATTERN
@@ -98,6 +98,7 @@ def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False
     stale = 0
     for part in parts:
         label = "this one" if part.seq == seq else f"from {part.position}"
+        label = f"found {part.position}" if part.found else label
         label = f"{part.older} older" if part.older else label
         share = (part.norm or 0.0) / largest if largest else 0.0
         glyph = PATTERN[part.fate][stale % len(PATTERN[part.fate])]
@@ -118,6 +119,8 @@ def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False
 
 
 def _fate(part: Part, seq: int, cleared: bool) -> str:
+    if part.fate == FOUND:
+        return "use not recorded"
     if part.applied == 0:
         return "never applied" if cleared else "fresh" if part.seq == seq else "not applied yet"
     return f"applied {times(part.applied)}"
@@ -144,7 +147,7 @@ def _without_the_stale(machine: Machine, parameter: Parameter, seq: int, gradien
         now = machine.readings.array(parameter, "grad", seq)
     except LookupFailed:
         return []
-    pieces = [machine.parts.contribution(parameter, part.seq) for part in gradient.parts if part.fate == FRESH]
+    pieces = [machine.parts.contribution(parameter, part) for part in gradient.parts if part.fate == FRESH]
     if now is None or any(piece is None or piece.shape != now.shape for piece in pieces):
         return []
     clean = np.sum([piece for piece in pieces if piece is not None], axis=0)
@@ -174,7 +177,7 @@ def _element(
     if len(shown) < len(terms):
         line.append(Span("… + ", "dim"))
     for number, term in enumerate(shown):
-        added = machine.parts.contribution(parameter, term.seq) if isinstance(term, Part) else term.value
+        added = machine.parts.contribution(parameter, term) if isinstance(term, Part) else term.value
         if added is None or added.shape != parameter.shape:
             return []
         value = added[place]
