@@ -108,7 +108,7 @@ class _Values:
         flat = int(np.ravel_multi_index(element, entry.shape)) if element else 0
         if flat not in sample.indices:
             near = int(sample.indices[np.argmin(np.abs(sample.indices - flat))])
-            place = ",".join(str(i) for i in np.unravel_index(near, entry.shape))
+            place = [int(i) for i in np.unravel_index(near, entry.shape)]
             raise LookupFailed(
                 f"only a sample of {entry.name} was kept, without {list(element)}; the nearest is {place}"
             )

@@ -139,9 +139,12 @@ class Story:
         stale = [part for gradient in gradients for part in gradient.parts if part.fate == STALE]
         if stale:
             share = _share(gradients, lambda part: part.fate == STALE)
-            much = "Some" if share is None else percent(share)
+            much = "some" if share is None else percent(share)
             steps = sorted({step for part in stale for step in part.steps})
+            most = max(part.applied for part in stale)
             verb = "the step at" if len(steps) == 1 else "the steps at"
+            if most > len(steps):  # only the last few are known by number
+                verb, steps = f"{most:,} steps, the last at", steps[-1:]
             return [
                 [
                     Span("It was not empty: ", "stale bold"),
@@ -186,13 +189,13 @@ class Story:
         if len(values) == 1:
             return [*line, Span(short(total, 4), "bold changed")] if seq == gradient.parts[0].seq else []
         adds_up = single and not gradient.changes
-        joint = " = " if adds_up else ", made of " if gradient.changes else " from "
+        joint = " = " if adds_up else ", made of "
         line += [Span(short(total, 4), "bold changed"), Span(joint)]
         shown = list(zip(gradient.parts, values, strict=True))
         if len(shown) > 4:
             rest = shown[1:-2]
             line += self._piece(*shown[0], seq, single)
-            line.append(Span(f" + … {len(rest)} more …", "dim"))
+            line.append(Span(f"{' + ' if adds_up else ', '}… {len(rest):,} more …", "dim"))
             shown = shown[-2:]
         for part, value in shown:
             if len(line) > 3:

@@ -175,15 +175,16 @@ def _element(
     terms.sort(key=lambda term: term.seq)
     shown = [term for term in terms[-5:] if not isinstance(term, Part) or not term.older]
     if len(shown) < len(terms):
-        line.append(Span("… + ", "dim"))
-    for number, term in enumerate(shown):
+        line.append(Span("…", "dim"))
+    for number, term in enumerate(shown, len(terms) - len(shown)):
         added = machine.parts.contribution(parameter, term) if isinstance(term, Part) else term.value
         if added is None or added.shape != parameter.shape:
             return []
         value = added[place]
+        negative = number > 0 and not np.iscomplexobj(added) and value < 0
         if number:
-            line.append(Span(" − " if value.real < 0 else " + "))
-        text = element(abs(value) if number and not np.iscomplexobj(added) else value, 4)
+            line.append(Span(" − " if negative else " + "))
+        text = element(-value if negative else value, 4)
         line.append(going(text, term.fate if isinstance(term, Part) else "changed", term.seq))
         if not isinstance(term, Part):
             line.append(Span(f" {term.word}", "dim"))
