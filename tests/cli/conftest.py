@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .programs import optrace
+from .programs import run
 
 TRAIN = """
     import torch
@@ -64,7 +64,7 @@ SQUEEZED = """
 def recorded(folder: Path, name: str, text: str, *options: str) -> Path:
     """The trace of a script."""
     (folder / f"{name}.py").write_text(textwrap.dedent(text), encoding="utf-8")
-    ended = optrace("run", *options, f"{name}.py", cwd=folder)
+    ended = run(*options, f"{name}.py", cwd=folder)
     assert ended.code == 0, ended.err
     return folder / f"{name}.optrace"
 

@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import preloaded
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 
@@ -55,3 +57,9 @@ def python(*arguments: str, cwd: Path, stdin: str = "", flags: tuple[str, ...] =
 def optrace(*arguments: str, cwd: Path, stdin: str = "", flags: tuple[str, ...] = (), **more: str) -> Ended:
     """The command."""
     return python("-m", "optrace", *arguments, cwd=cwd, stdin=stdin, flags=flags, **more)
+
+
+def run(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> Ended:
+    """`optrace run`, in a process that has torch loaded: for all that is not about the start itself."""
+    done = preloaded.optrace("run", *arguments, cwd=cwd, stdin=stdin, environment=environment(**more))
+    return Ended(done.returncode, done.stdout, done.stderr)

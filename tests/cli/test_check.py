@@ -10,7 +10,7 @@ from textwrap import dedent
 import pytest
 
 from .conftest import recorded
-from .programs import optrace
+from .programs import optrace, run
 
 FORGOTTEN = """
     import torch
@@ -44,7 +44,7 @@ def test_findings_people_read(forgotten: Path) -> None:
 
 def test_the_verdict_says_what_it_is_about(tmp_path: Path) -> None:
     (tmp_path / "forgotten.py").write_text(dedent(FORGOTTEN))
-    ended = optrace("run", "--every", "2", "forgotten.py", cwd=tmp_path)
+    ended = run("--every", "2", "forgotten.py", cwd=tmp_path)
     verdict = "no findings in the 3 of 5 iterations recorded, no two of them in a row"
     assert "events, 3 of 5 iterations, 1 parameter," in ended.err
     assert ended.err.splitlines()[-1] == f"optrace: {verdict}"
@@ -99,13 +99,13 @@ def test_a_correct_loop_has_no_findings(trained: Path) -> None:
 
 def test_run_ends_with_the_findings(tmp_path: Path) -> None:
     (tmp_path / "x.py").write_text(FORGOTTEN.replace("\n    ", "\n"))
-    ended = optrace("run", "x.py", cwd=tmp_path)
+    ended = run("x.py", cwd=tmp_path)
     assert ended.code == 0
     lines = ended.err.splitlines()
     assert lines[2] == "optrace: 1 error:"
     assert lines[3] == "error OT101 missing-zero-grad"
     assert lines[5] == "      optimizer.step()"
-    ended = optrace("run", "-f", "--ignore", "OT101", "x.py", cwd=tmp_path)
+    ended = run("-f", "--ignore", "OT101", "x.py", cwd=tmp_path)
     assert ended.err.splitlines()[2:] == ["optrace: no findings"]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import optrace as package
 
-from .programs import environment, optrace, python
+from .programs import environment, optrace, python, run
 
 LOOP = """
 import torch
@@ -67,7 +67,7 @@ QUICK = {"its end", "an exception", "an error in backward", "SIGKILL", "a thread
 def test_it_ends_as_it_would_and_keeps_the_recording(name: str, tmp_path: Path) -> None:
     body, code, said = ENDINGS[name]
     script(tmp_path, LOOP, body)
-    ended = optrace("run", "-q", "train.py", cwd=tmp_path)
+    ended = run("-q", "train.py", cwd=tmp_path)
     assert ended.code == code
     assert [*ended.err.splitlines(), ""][-1 if not said else -2].startswith(said)
     assert (ended.err == "") == (said == "")
@@ -114,7 +114,7 @@ def test_what_a_trace_says_of_its_script(how: str, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     script(tmp_path, LOOP, name="sub/train.py")
     arguments = {"-m": ["-m", "sub.train"], "-c": ["-c", LOOP, "a"], "-o": ["sub/train.py", "-x"]}[how]
-    ended = optrace("run", "-o", "deep/er/x", *arguments, cwd=tmp_path)
+    ended = run("-o", "deep/er/x", *arguments, cwd=tmp_path)
     assert ended.code == 0, ended.err
     with package.load(tmp_path / "deep/er/x") as trace:
         assert trace.complete
@@ -129,15 +129,15 @@ def test_what_a_trace_says_of_its_script(how: str, tmp_path: Path) -> None:
 
 def test_an_existing_trace_is_replaced_only_when_told(tmp_path: Path) -> None:
     script(tmp_path, LOOP, "print('ran')")
-    assert optrace("run", "-q", "train.py", cwd=tmp_path).code == 0
+    assert run("-q", "train.py", cwd=tmp_path).code == 0
     before = sorted((file.name, file.read_bytes()) for file in (tmp_path / "train.optrace").iterdir())
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     assert (ended.code, ended.out) == (2, "")
     assert ended.said == [
         "optrace: train.optrace exists; choose another name, or say -f (overwrite=True) to replace it"
     ]
     assert before == sorted((file.name, file.read_bytes()) for file in (tmp_path / "train.optrace").iterdir())
-    ended = optrace("run", "-f", "train.py", cwd=tmp_path)
+    ended = run("-f", "train.py", cwd=tmp_path)
     assert (ended.code, ended.out) == (0, "ran\n")
     assert events(tmp_path / "train.optrace") == 12
 
@@ -162,7 +162,7 @@ def test_what_is_no_trace_is_never_replaced(kind: str, tmp_path: Path) -> None:
 def test_a_path_that_cannot_be_written_does_not_stop_the_training(tmp_path: Path) -> None:
     script(tmp_path, LOOP, "import sys; print('ran'); sys.exit(3)")
     (tmp_path / "file").write_text("")
-    ended = optrace("run", "-o", "file/x.optrace", "train.py", cwd=tmp_path)
+    ended = run("-o", "file/x.optrace", "train.py", cwd=tmp_path)
     assert (ended.code, ended.out) == (3, "ran\n")
     assert len(ended.said) == 1
     assert "the training goes on: " in ended.said[0]
@@ -188,7 +188,7 @@ raise SystemExit(3)
 @pytest.mark.skipif(sys.platform == "win32", reason="has no limit on the size of files")
 def test_a_full_disk_does_not_stop_the_training(tmp_path: Path) -> None:
     script(tmp_path, FULL)
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     assert (ended.code, ended.out) == (3, "ran\n")
     assert "the training goes on: " in ended.said[0]
     assert events(tmp_path / "train.optrace") > 0
@@ -223,7 +223,7 @@ def test_recording_inside_is_a_clear_error(tmp_path: Path) -> None:
     for place in ("before", "after"):
         body = "import torch\n" if place == "after" else ""
         script(tmp_path, body, "import optrace\nwith optrace.record('own.optrace'):\n    print('inside')\n")
-        ended = optrace("run", "-f", "train.py", cwd=tmp_path)
+        ended = run("-f", "train.py", cwd=tmp_path)
         assert (ended.code, ended.out) == (1, "")
         lines = ended.without_ours[2].splitlines()
         assert lines[0] == "Traceback (most recent call last):"
@@ -242,7 +242,7 @@ def test_threads_that_outlive_main_and_exit_handlers_are_recorded(tmp_path: Path
         LOOP,
         "import threading, time\ndef late():\n    time.sleep(0.3); turn()\nthreading.Thread(target=late).start()\n",
     )
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     (summary,) = [line for line in ended.said if " events, " in line]
     assert summary.startswith("optrace: 18 events, ")
 
@@ -258,14 +258,14 @@ def test_children_record_nothing(tmp_path: Path) -> None:
         "        with multiprocessing.get_context(how).Pool(1) as pool:\n            print(pool.map(work, [1, 2]))\n",
         "    turn()\n",
     )
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     assert ended.out == "[1, 2]\n[1, 2]\n"
     assert ended.said[0].startswith("optrace: 15 events, 4 iterations, 1 parameter, ")
 
 
 def test_a_forked_child_that_exits_in_good_order_leaves_the_recording_alone(tmp_path: Path) -> None:
     script(tmp_path, LOOP, "import os, sys\nif os.fork() == 0: sys.exit(0)\nos.wait()\nturn()\n")
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     (summary,) = [line for line in ended.said if " events, " in line]
     assert summary.startswith("optrace: 15 events, ")
 
@@ -295,7 +295,7 @@ def test_ctrl_c_from_outside(tmp_path: Path) -> None:
 
 def test_the_script_changes_folder(tmp_path: Path) -> None:
     script(tmp_path, LOOP, "import os; os.chdir('/')")
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     assert ended.said[0].startswith("optrace: 12 events, ")
     assert events(tmp_path / "train.optrace") == 12
 
@@ -303,7 +303,7 @@ def test_the_script_changes_folder(tmp_path: Path) -> None:
 def test_a_broken_check_changes_nothing(tmp_path: Path) -> None:
     script(tmp_path, LOOP, "raise SystemExit(5)")
     (tmp_path / "pyproject.toml").write_text("[tool.optrace]\nignore = 7\n")
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     assert ended.code == 5
     assert ended.said[-1].startswith("optrace: cannot check what was recorded: ")
 
@@ -320,7 +320,7 @@ def test_an_unknown_code_to_ignore_is_said_before_the_script_runs(tmp_path: Path
 
 def test_a_loop_without_any_event_is_said_to_be_one(tmp_path: Path) -> None:
     script(tmp_path, "import torch\ng = torch.func.grad(lambda x: (x * x).sum())\nx = torch.ones(2)\nx -= 0.1 * g(x)\n")
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     assert ended.code == 0
     (said,) = [line for line in ended.said if "nothing was seen" in line]
     assert "no zero_grad, backward or step was called" in said
@@ -334,7 +334,7 @@ def test_what_cannot_be_recorded_is_in_the_trace_as_well(tmp_path: Path) -> None
         "for _ in range(3):\n    optimizer.zero_grad()\n"
         "    model(torch.ones(1, 2, device='meta')).sum().backward()\n    optimizer.step()\n",
     )
-    ended = optrace("run", "train.py", cwd=tmp_path)
+    ended = run("train.py", cwd=tmp_path)
     note = "cannot record the values of the gradient of weight and the like: it is on the meta device and has no values"
     assert [line for line in ended.said if "cannot" in line] == [f"optrace: {note}"]
     assert "no findings" in ended.err
