@@ -1,4 +1,4 @@
-"""`python -m optrace …` in a fork of a process that has loaded torch, so that nobody waits for that import again.
+"""`python -m module …` in a fork of a process that has loaded torch, so that nobody waits for that import again.
 
 The fork is a process of its own in all else: its `__main__`, arguments, folder, environment, streams, its end.
 Nothing of optrace is loaded before it. What a test says of the start itself (what is imported when, by whom) needs a
@@ -20,7 +20,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _START = f"import runpy\nrunpy.run_path({__file__!r})['serve']()\n"
@@ -54,9 +55,11 @@ def serve() -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    sys.orig_argv = [sys.executable, "-m", "optrace", *request["arguments"]]
+    sys.orig_argv = [sys.executable, "-m", *request["arguments"]]
     sys.argv = ["-m", *request["arguments"]]
-    sys.path[:] = [place for place in sys.path if place != request["start"]]
+    sys.path[:] = [*request["path"], *(place for place in sys.path if place != request["start"])]
+    if request["strict"]:
+        warnings.simplefilter("error")
 
 
 @functools.cache
@@ -73,7 +76,7 @@ def _server() -> subprocess.Popen[bytes]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OMP_"))}
     start = _start()
     server = subprocess.Popen(
-        [sys.executable, "-m", "optrace"],
+        [sys.executable, "-m", "runpy"],  # which runs the module that its first argument names
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**kept, "PYTHONPATH": f"{start}{os.pathsep}{repository}", "OMP_NUM_THREADS": "1"},
@@ -83,28 +86,59 @@ def _server() -> subprocess.Popen[bytes]:
     return server
 
 
-def optrace(
-    *arguments: str, cwd: Path, stdin: str = "", environment: Mapping[str, str]
+def python(
+    module: str,
+    *arguments: str,
+    cwd: Path,
+    environment: Mapping[str, str],
+    stdin: str = "",
+    path: Sequence[Path] = (),
+    strict: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command, as `subprocess.run` would, with these variables. Those that the interpreter reads do nothing."""
+    """Run the module, as `subprocess.run` would, with these variables. Those that the interpreter reads do nothing.
+
+    `path` comes first where modules are looked for. `strict`: warnings are errors.
+    """
+    command = [module, *arguments]
     if not hasattr(os, "fork"):
-        command = [sys.executable, "-m", "optrace", *arguments]
-        return subprocess.run(
-            command, cwd=cwd, input=stdin, capture_output=True, text=True, env=environment, timeout=TIMEOUT
-        )
+        return _started(command, cwd, environment, stdin, path, strict)
     server = _server()
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.TemporaryDirectory() as streams:
         Path(streams, "stdin").write_text(stdin, encoding="utf-8")
-        request = {"arguments": arguments, "folder": os.path.realpath(cwd), "streams": streams, "start": _start()}
-        server.stdin.write(json.dumps({**request, "environment": dict(environment)}).encode() + b"\n")
+        request = {
+            "arguments": command,
+            "folder": os.path.realpath(cwd),
+            "environment": dict(environment),
+            "streams": streams,
+            "start": _start(),
+            "path": [str(place) for place in path],
+            "strict": strict,
+        }
+        server.stdin.write(json.dumps(request).encode() + b"\n")
         server.stdin.flush()
         ready, _, _ = select.select([server.stdout], [], [], TIMEOUT)
         if not ready:
             _server.cache_clear()
-            os.killpg(server.pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(["optrace", *arguments], TIMEOUT)
+            server.kill()
+            raise subprocess.TimeoutExpired(command, TIMEOUT)
         code = int(server.stdout.readline())
         out, err = (Path(streams, name).read_text(errors="surrogateescape") for name in _STREAMS[1:])
-    return subprocess.CompletedProcess(["optrace", *arguments], code, out, err)
+    return subprocess.CompletedProcess(command, code, out, err)
+
+
+def _started(
+    command: list[str], cwd: Path, environment: Mapping[str, str], stdin: str, path: Sequence[Path], strict: bool
+) -> subprocess.CompletedProcess[str]:
+    """The same where nothing can be forked."""
+    found = os.pathsep.join([*map(str, path), environment.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, *(("-W", "error") if strict else ()), "-m", *command],
+        cwd=cwd,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": found},
+        timeout=TIMEOUT,
+    )

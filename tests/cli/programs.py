@@ -61,5 +61,5 @@ def optrace(*arguments: str, cwd: Path, stdin: str = "", flags: tuple[str, ...] 
 
 def run(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> Ended:
     """`optrace run`, in a process that has torch loaded: for all that is not about the start itself."""
-    done = preloaded.optrace("run", *arguments, cwd=cwd, stdin=stdin, environment=environment(**more))
+    done = preloaded.python("optrace", "run", *arguments, cwd=cwd, stdin=stdin, environment=environment(**more))
     return Ended(done.returncode, done.stdout, done.stderr)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import preloaded
 import pytest
 import torch
 
@@ -159,8 +160,7 @@ def test_a_module(tmp_path: Path) -> None:
     (package / "broken.py").write_text(MODULE.replace("CLEAR", "pass"))
 
     def python(*arguments: str) -> str:
-        command = [sys.executable, "-m", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        done = preloaded.python(*arguments, cwd=tmp_path, environment=os.environ)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -1,20 +1,17 @@
-"""Scripts that start processes, run as people run them: each with a time limit, and in a process group of its own."""
+"""Scripts that start processes, run as people run them: each with a time limit."""
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
-import sys
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import preloaded
+
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
-TIMEOUT = 150.0
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 """`torchrun`, on a free port."""
 
 
@@ -32,24 +29,15 @@ class Ended:
         return [line for line in self.err.splitlines() if line.startswith("optrace: ")]
 
 
-def python(*arguments: str, cwd: Path) -> Ended:
-    """Plain python. Whatever it started is gone afterwards."""
+def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "OMP_", "COLUMNS"))}
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**kept, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=TIMEOUT)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    return Ended(process.returncode, out, err)
+    return {**kept, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+def module(*arguments: str, cwd: Path) -> Ended:
+    """`python -m …` in a process that has torch loaded. Whatever it started is gone afterwards."""
+    done = preloaded.python(*arguments, cwd=cwd, environment=environment())
+    return Ended(done.returncode, done.stdout, done.stderr)
 
 
 def script(folder: Path, text: str, name: str = "train.py") -> None:

@@ -10,7 +10,7 @@ import torch
 
 import optrace
 
-from .programs import kinds, python, script
+from .programs import kinds, module, script
 
 ZBS = ["zero_grad", "backward", "step"]
 
@@ -87,8 +87,8 @@ TRAIN = """
 )
 def test_each_process_that_trains_has_its_own_trace(call: str, names: list[str], tmp_path: Path) -> None:
     script(tmp_path, TRAIN)
-    ended = python("-m", "optrace", "run", "train.py", call, cwd=tmp_path)
-    plain = python("train.py", call, cwd=tmp_path)
+    ended = module("optrace", "run", "train.py", call, cwd=tmp_path)
+    plain = module("train", call, cwd=tmp_path)
     assert ended.code == plain.code == 0, ended.err
     assert sorted(ended.out.splitlines()) == sorted(plain.out.splitlines())  # the weights that came of it
     with optrace.load(tmp_path / "train.optrace") as first:
@@ -131,7 +131,7 @@ def test_a_child_that_is_killed_leaves_the_others_readable(tmp_path: Path) -> No
         train(False)
         """,
     )
-    ended = python("-m", "optrace", "run", "train.py", cwd=tmp_path)
+    ended = module("optrace", "run", "train.py", cwd=tmp_path)
     assert ended.code == 0
     with optrace.load(tmp_path / "train.optrace") as first:
         assert {name: trace.complete for name, trace in first.processes.items()} == {

@@ -10,7 +10,7 @@ import pytest
 
 import optrace
 
-from .programs import TORCHRUN, kinds, python, script
+from .programs import TORCHRUN, kinds, module, script
 
 RECORDED = (*TORCHRUN, "-m", "optrace", "run")
 
@@ -79,9 +79,9 @@ def weights(out: str) -> dict[int, list[object]]:
 
 def test_ddp(tmp_path: Path) -> None:
     script(tmp_path, DDP)
-    ended = python(*RECORDED, "train.py", cwd=tmp_path)
+    ended = module(*RECORDED, "train.py", cwd=tmp_path)
     assert ended.code == 0, ended.err
-    assert weights(ended.out) == weights(python(*TORCHRUN, "train.py", cwd=tmp_path).out)
+    assert weights(ended.out) == weights(module(*TORCHRUN, "train.py", cwd=tmp_path).out)
     said = [line for line in ended.said if "next:" not in line]
     assert said[0].startswith("optrace: 24 events, 4 iterations, 4 parameters, ")
     assert said[0].endswith(", 2 processes in train.optrace")
@@ -98,15 +98,15 @@ def test_ddp(tmp_path: Path) -> None:
 
 def _commands(folder: Path) -> None:
     """check, info and show read them together; one rank's folder is a trace like any other."""
-    checked = python("-m", "optrace", "check", "train.optrace", cwd=folder)
+    checked = module("optrace", "check", "train.optrace", cwd=folder)
     assert (checked.code, checked.out) == (0, "train.optrace: no findings in 2 processes\n")
-    info = json.loads(python("-m", "optrace", "info", "train.optrace", "--json", cwd=folder).out)
+    info = json.loads(module("optrace", "info", "train.optrace", "--json", cwd=folder).out)
     assert [found["events"] for found in info["processes"].values()] == [12, 12]
     assert info["parameters"][0]["placement"]["by"] == "DistributedDataParallel"
-    shown = python("-m", "optrace", "show", "train.optrace", "3:1", cwd=folder).out
+    shown = module("optrace", "show", "train.optrace", "3:1", cwd=folder).out
     assert shown.index("rank-0") < shown.index("rank-1")
     assert shown.count("model(torch.randn(3, 4)).square().mean().backward()") == 2
-    lines = python("-m", "optrace", "show", "train.optrace/rank-1", "--json", cwd=folder).out.splitlines()
+    lines = module("optrace", "show", "train.optrace/rank-1", "--json", cwd=folder).out.splitlines()
     assert {json.loads(line)["process"] for line in lines} == {"rank-1"}
 
 
@@ -114,16 +114,16 @@ def _commands(folder: Path) -> None:
 def test_a_second_run_overwrites_only_when_told(tmp_path: Path) -> None:
     """Then it leaves nothing of the first."""
     script(tmp_path, DDP)
-    assert python(*RECORDED, "train.py", cwd=tmp_path).code == 0
+    assert module(*RECORDED, "train.py", cwd=tmp_path).code == 0
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "train.optrace").rglob("*")}
-    refused = python("-m", "optrace", "run", *TORCHRUN, "train.py", cwd=tmp_path)
+    refused = module("optrace", "run", "-m", *TORCHRUN, "train.py", cwd=tmp_path)
     assert refused.code == 2
     assert refused.said == [
         "optrace: train.optrace exists; choose another name, or say -f (overwrite=True) to replace it"
     ]
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "train.optrace").rglob("*")} == before
     (tmp_path / "train.optrace" / "rank-7").mkdir()
-    again = python("-m", "optrace", "run", "-f", "-q", *TORCHRUN, "train.py", cwd=tmp_path)
+    again = module("optrace", "run", "-f", "-q", "-m", *TORCHRUN, "train.py", cwd=tmp_path)
     assert (again.code, again.said) == (0, [])
     with optrace.load(tmp_path / "train.optrace") as first:
         assert list(first.processes) == ["rank-0", "rank-1"]
@@ -133,7 +133,7 @@ def test_a_second_run_overwrites_only_when_told(tmp_path: Path) -> None:
 
 def test_a_rank_that_dies_leaves_the_others_readable(tmp_path: Path) -> None:
     script(tmp_path, DDP)
-    ended = python(*RECORDED, "train.py", "dies", cwd=tmp_path)
+    ended = module(*RECORDED, "train.py", "dies", cwd=tmp_path)
     assert ended.code != 0
     with optrace.load(tmp_path / "train.optrace") as first:
         died = first.processes["rank-1"]
@@ -150,9 +150,9 @@ def test_a_rank_that_dies_leaves_the_others_readable(tmp_path: Path) -> None:
 def test_fsdp2(tmp_path: Path) -> None:
     """Shards are recorded as such, under the names of the whole model, and never compared as replicas."""
     script(tmp_path, FSDP)
-    ended = python(*RECORDED, "train.py", cwd=tmp_path)
+    ended = module(*RECORDED, "train.py", cwd=tmp_path)
     assert ended.code == 0, ended.err
-    assert weights(ended.out) == weights(python(*TORCHRUN, "train.py", cwd=tmp_path).out)
+    assert weights(ended.out) == weights(module(*TORCHRUN, "train.py", cwd=tmp_path).out)
     whole = {"0.weight": (5, 4), "0.bias": (5,), "2.weight": (3, 5), "2.bias": (3,)}
     with optrace.load(tmp_path / "train.optrace") as first:
         traces = list(first.processes.values())
@@ -179,7 +179,7 @@ def test_fsdp2(tmp_path: Path) -> None:
         squares = sum(np.square(trace.value(name, "grad", "0:2")).sum() for trace in traces for name in whole)
         assert clips[0][0] == pytest.approx(np.sqrt(squares), rel=1e-5)
         assert not [str(f) for f in optrace.check(first) if f.severity != "hint"]
-    shown = python("-m", "optrace", "info", "train.optrace/rank-1", cwd=tmp_path).out
+    shown = module("optrace", "info", "train.optrace/rank-1", cwd=tmp_path).out
     assert "0.weight  [2, 4] of [5, 4]" in shown
     assert "shard of 2 processes, Shard(0)" in shown
 
@@ -201,7 +201,7 @@ def test_ranks_that_are_started_again_after_a_failure(tmp_path: Path) -> None:
         sys.exit(os.environ["TORCHELASTIC_RESTART_COUNT"] == "0")
         """,
     )
-    ended = python(*TORCHRUN, "--max-restarts", "1", "-m", "optrace", "run", "train.py", cwd=tmp_path)
+    ended = module(*TORCHRUN, "--max-restarts", "1", "-m", "optrace", "run", "train.py", cwd=tmp_path)
     assert ended.code == 0, ended.err
     with optrace.load(tmp_path / "train.restart-1.optrace") as trace:
         assert list(trace.processes) == ["rank-0", "rank-1"]
