@@ -129,4 +129,5 @@ class Keeping:
     def _tell_kept(self, why: str) -> None:
         turns, first = self._recorder.turns, self._recorder.writer.ring.iteration
         last = turns.iteration if turns.index else turns.iteration - 1
-        self._report(f"kept iterations {first:,}-{last:,} in {self.path}: {why}")
+        kept = f"iterations {first:,}-{last:,}" if last >= first else "no iteration"
+        self._report(f"kept {kept} in {self.path}: {why}")

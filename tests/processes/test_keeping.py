@@ -25,6 +25,8 @@ def until_kept(rank: int, size: int) -> int:
         model(torch.ones(2, 3)).square().mean().backward()
         optimizer.step()
         turn += 1
+        if turn == 30:
+            torch.distributed.barrier()  # what there is to keep is there on both
         if rank == 0 and turn == 50:
             optrace.keep("rank 0 has seen enough")
         time.sleep(0.001)

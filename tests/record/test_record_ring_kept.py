@@ -149,3 +149,12 @@ def test_a_keep_file_ends_it(running: Callable[[int], Path], capsys: pytest.Capt
         if thread.name == "optrace-writer":
             thread.join(60)
     assert "kept iterations" in capsys.readouterr().err  # said once all is closed
+
+
+def test_keep_before_anything_was_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with optrace.record(tmp_path / "run.optrace", last=8):
+        optrace.keep("too early")
+    assert f"optrace: kept no iteration in {tmp_path / 'run.optrace'}: " in capsys.readouterr().err
+    with optrace.load(tmp_path / "run.optrace") as trace:
+        assert trace.complete
+        assert len(trace.events) == 0
