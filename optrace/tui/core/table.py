@@ -45,7 +45,6 @@ SORTED_BY = {key: key for key in SORT_NAMES} | {"shape": "size", "bar": "stale"}
 def columns(room: int, states: list[str], longest: int) -> list[Column]:
     """The columns that fit into `room`, the most telling first."""
     name = max(8, min(longest + 1, 28, max(20, room // 4)) if room >= 70 else min(longest + 1, 14, room // 4))
-    found = [Column("name", "name", name, False)]
     left_over = room - name - 2
     wanted = [
         Column("grad", "‖grad‖", 9),
@@ -67,9 +66,10 @@ def columns(room: int, states: list[str], longest: int) -> list[Column]:
         left_over -= column.width
     order = ["shape", "norm", "grad", "bar", "ratio"]
     taken.sort(key=lambda column: order.index(column.key) if column.key in order else len(order))
-    grow = min(left_over, 24)
+    more = max(0, min(left_over, min(longest + 1, 28) - name))  # a whole name tells more than a longer bar
+    grow = min(left_over - more, 24)
     return [
-        *found,
+        Column("name", "name", name + more, False),
         *(Column(c.key, c.title, c.width + grow, c.numeric) if c.key == "bar" else c for c in taken),
     ]
 
