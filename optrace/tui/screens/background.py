@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 
@@ -52,10 +53,11 @@ class Background(Panes):
     # Checks
 
     def _check(self) -> None:
-        self._next_check = time.monotonic() + 5
+        self._next_check = math.inf  # until these are done
         self.run_worker(self._find, thread=True, group="findings", exclusive=True, exit_on_error=False)
 
     def _find(self) -> None:
+        began = time.thread_time()
         try:
             if self.session.trace.complete:
                 several = len(self.session.whole.processes) > 1
@@ -67,9 +69,10 @@ class Background(Panes):
             found = findings.Findings(failure=str(error))
         except Exception as error:
             found = findings.Findings(failure=f"{type(error).__name__}: {error}")
-        self.from_thread(self._found, found)
+        self.from_thread(self._found, found, time.thread_time() - began)
 
-    def _found(self, found: findings.Findings) -> None:
+    def _found(self, found: findings.Findings, worked: float) -> None:
+        self._next_check = time.monotonic() + max(5.0, 20 * worked)  # of a trace that grows, the whole is checked anew
         self.session.findings = found
         self.redraw()
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 POLL = 0.25
 """Seconds between two looks at a trace that is still being recorded, at the least."""
+REST = 6
+"""Seconds without a look for each that the last one worked: a long trace takes a while to read. It is counted by what
+the look itself worked: on a machine that is busy recording, it waits for most of its time."""
 _READING = ("ledger", "search", "history", "findings")
 """Workers that may be reading the session's trace."""
 WATCH = 1.0
@@ -76,7 +79,7 @@ class Following(Background, Jobs):
             self.run_worker(self._look, thread=True, group="growing", exit_on_error=False)
 
     def _look(self) -> None:
-        began = time.monotonic()
+        began = time.thread_time()
         newer, failure = None, ""
         try:
             seen = _stamp(self.session.trace.path)
@@ -85,7 +88,7 @@ class Following(Background, Jobs):
                 self._seen = seen
         except (OptraceError, OSError) as error:
             failure = str(error)
-        self._next_look = time.monotonic() + (2 if failure else 20 * (time.monotonic() - began))
+        self._next_look = time.monotonic() + (2 if failure else REST * (time.thread_time() - began))
         if newer is not None and not self.is_attached:
             newer.close()
             return
