@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,22 +17,38 @@ _ASCII = str.maketrans(
         **dict.fromkeys("█▓", "#"), "▒": "%", "░": ":", "·": ".", "…": "~", "│": "|", "┃": "|", "─": "-", "━": "=",
         **dict.fromkeys("├┤┼┴┬└┘┌┐╭╮╰╯", "+"), "▶": ">", "▸": ">", "◂": "<", "●": "*", "○": "o", "▲": "^", "▼": "v",
         "→": ">", "←": "<", "↑": "^", "↓": "v", "−": "-", "×": "x", "‖": "|", "Δ": "d", "√": "V", "✓": "=", "✗": "!",
-        "–": "-", "≈": "~", "≤": "<", "≥": ">", "∞": "8", "“": '"', "”": '"', "’": "'", "β": "b", "ε": "e", "²": "2",
+        "–": "-", "≈": "~", "≤": "<", "≥": ">", "∞": "8", "“": '"', "”": '"', "’": "'", "β": "b", "ε": "e",
         "\u2009": " ", "\u00a0": " ", "\u202f": " ", "°": "d", "◆": "#", "⏵": ">", "⇥": ">", "∅": "0", "§": "S",
-        "╌": "~", "•": "+",
+        "╌": "~", "•": "+", "‹": "[", "›": "]", "θ": "p", "μ": "u", "ρ": "r", "α": "a", "η": "h", "τ": "t", "λ": "l",
+        "Π": "P", "δ": "d", "γ": "g", "ψ": "y", "σ": "s", "Σ": "S", "₀": "0", "₁": "1", "₂": "2", "₊": "+", "₋": "-",
+        "ā": "A", "ḡ": "G", "′": "'", "‘": "'", "—": "-", "∠": "<", "⋯": ".", "╎": ":", "≀": "~", "╍": "=",
         **dict(zip(LEVELS[1:8], "_..--~=", strict=True)), **dict.fromkeys("▏▎▍▐", "|"), **dict.fromkeys("▌▋▊▉▆", "="),
     }
 )  # fmt: skip
+_HATTED = re.compile("(.)\u0302")
+_TIMES = re.compile(r"([\d)]|[ −(][^\W\d_]) · (?=[−(\d√]|[^\W\d_](?!\w))")
+_RAISED = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᵗᵀ]+)([^ ]*) ")
+_LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᵗᵀ", "0123456789-tT")
 
 
 def ascii_only(text: str) -> str:
-    """The same picture in ASCII, as wide."""
+    """The same picture in ASCII, as wide; a formula too. What is raised gets its sign from the next space: `0.9²¹ =` is
+    `0.9^21=`."""
     if text.isascii():
         return text
-    text = text.translate(_ASCII)
+    text = _HATTED.sub(lambda found: found[1].upper(), text)
+    text = _RAISED.sub(lambda found: f"^{found[1].translate(_LOWERED)}{found[2]}", text.replace("½ · ", "0.5*"))
+    text = _TIMES.sub(r"\1 * ", text).translate(_ASCII)
     if text.isascii():
         return text
     return "".join(c if c.isascii() else ("." if c == "⠀" else "*") if "⠀" <= c <= "⣿" else "?" for c in text)
+
+
+def named(signs: str) -> str:
+    """Keys by their names, for a terminal without signs for them: `Left Right`."""
+    for sign, name in (("←", "Left"), ("→", "Right"), ("↑", "Up"), ("↓", "Down")):
+        signs = signs.replace(sign, name)
+    return signs
 
 
 def bar(share: float, room: int) -> str:

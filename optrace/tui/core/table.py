@@ -70,7 +70,12 @@ def columns(room: int, states: list[str], longest: int) -> list[Column]:
     grow = min(left_over - more, 24)
     return [
         Column("name", "name", name + more, False),
-        *(Column(c.key, c.title, c.width + grow, c.numeric) if c.key == "bar" else c for c in taken),
+        *(
+            Column(c.key, c.title if grow > 2 else "grad is made of", c.width + grow, c.numeric)
+            if c.key == "bar"
+            else c
+            for c in taken
+        ),
     ]
 
 

@@ -47,7 +47,7 @@ def help_in_a_lesson(words: Words) -> Entries:
         for signs, what, actions in _HELP:
             keys = words.sign(signs)
             found.append(help_entry(keys, words(what), width, dict(zip(keys.split(), actions, strict=True))))
-        return [*found, [[]], *help_entries(width)]
+        return [*found, [[]], *help_entries(words.poor)(width)]
 
     return entries
 

@@ -23,7 +23,10 @@ class Asking(Moving):
     """A part of the main screen."""
 
     def action_help(self) -> None:
-        self.app.push_screen(Listing("Help", help_entries, walking("scroll"), choosing=False, verbs=()))
+        self.app.push_screen(Listing("Help", help_entries(self._poor()), walking("scroll"), choosing=False, verbs=()))
+
+    def _poor(self) -> bool:
+        return bool(getattr(self.app, "ascii_only", False))
 
     def action_findings(self) -> None:
         def done(taken: tuple[str, int] | None) -> None:

@@ -88,16 +88,17 @@ def compare_entries(session: Session, rows: Compared, more: int, mark: int, here
     """The mark against here, a line for each parameter."""
 
     def entries(width: int) -> list[list[Line]]:
-        name = max(10, min(30, width - 62))
+        pair, apart_ = (22, 14) if width >= 76 else (20, 13)
+        name = max(10, min(30, width - 2 * pair - apart_))
         timeline = session.machine.timeline
         losses = [timeline.loss_at(seq) for seq in (mark, here)]
         found: list[list[Line]] = [
             [
                 [
                     Span("mark ", "mark"),
-                    Span(session.position(mark), "bold"),
+                    Span(session.position(mark), "bold", f"below('go({mark})')"),
                     Span("   here "),
-                    Span(session.position(here), "bold"),
+                    Span(session.position(here), "bold", f"below('go({here})')"),
                     Span(f"   {count(abs(here - mark), 'event')} apart", "dim"),
                     Span(f"   loss {short(losses[0], 4)} → {short(losses[1], 4)}"),
                 ]
@@ -107,9 +108,9 @@ def compare_entries(session: Session, rows: Compared, more: int, mark: int, here
                 [
                     Span(
                         left("parameter", name)
-                        + right("‖param‖ mark → here", 22)
-                        + right("‖difference‖", 14)
-                        + right("‖grad‖ mark → here", 22),
+                        + right("‖param‖ mark → here", pair)
+                        + right("‖difference‖", apart_)
+                        + right("‖grad‖ mark → here", pair),
                         "heading",
                     )
                 ]
@@ -120,10 +121,10 @@ def compare_entries(session: Session, rows: Compared, more: int, mark: int, here
             found.append(
                 [
                     [
-                        Span(left(cut_middle(title, name - 1), name)),
-                        Span(right(sizes, 22)),
-                        Span(right(apart, 14), "changed" if changed else "dim"),
-                        Span(right(gradients, 22)),
+                        Span(left(cut_middle(title, name - 1), name), "", f"below({f'select({title!r})'!r})"),
+                        Span(right(sizes, pair)),
+                        Span(right(apart, apart_), "changed" if changed else "dim"),
+                        Span(right(gradients, pair)),
                     ]
                 ]
             )

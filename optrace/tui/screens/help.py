@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from optrace.tui.core.blocks import named
 from optrace.tui.core.kinds import SHOWN
 from optrace.tui.core.spans import Line, Span, cells
 from optrace.tui.screens.keys import KEYS, signs
-from optrace.tui.screens.listing import paragraph
+from optrace.tui.screens.listing import Entries, paragraph
 
 HELP: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
@@ -90,12 +91,16 @@ LEGEND: tuple[tuple[str, str, str], ...] = (
 _ACTIONS = {sign: binding.action for binding in KEYS for sign in signs(binding)} | {"Ctrl+P": "app.command_palette"}
 
 
-def help_entries(width: int) -> list[list[Line]]:
-    """The keys, and what the bars mean."""
+def help_entries(poor: bool) -> Entries:
+    """The keys, and what the bars mean. A `poor` terminal has no signs for keys."""
+    return lambda width: _entries(width, poor)
+
+
+def _entries(width: int, poor: bool) -> list[list[Line]]:
     found: list[list[Line]] = []
     for title, keys in HELP:
         found.append([[Span(title, "heading")]])
-        found += [help_entry(signs, words, width) for signs, words in keys]
+        found += [help_entry(signs, words, width, _ACTIONS, poor) for signs, words in keys]
         found.append([[]])
     found.append([[Span("What the bars say", "heading")]])
     for glyphs, role, words in LEGEND:
@@ -106,12 +111,12 @@ def help_entries(width: int) -> list[list[Line]]:
     return found
 
 
-def help_entry(keys: str, words: str, width: int, actions: Mapping[str, str] = _ACTIONS) -> list[Line]:
+def help_entry(keys: str, words: str, width: int, actions: Mapping[str, str], poor: bool = False) -> list[Line]:
     """Keys and what they do, each key with its action."""
     line: Line = []
     for piece in re.split("( +)", keys):
         action = actions.get(piece, "")
-        line.append(Span(piece, "key", f"below({action!r})" if action else ""))
+        line.append(Span(named(piece) if poor else piece, "key", f"below({action!r})" if action else ""))
     return _beside(line, words, width)
 
 

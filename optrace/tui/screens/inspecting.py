@@ -26,6 +26,12 @@ class Inspecting(Panes):
         self.redraw()
         self.table.reveal()
 
+    def action_select(self, name: str) -> None:
+        """Select a parameter by its name."""
+        row = next((row for row, parameter in enumerate(self.session.rows) if parameter.name == name), None)
+        if row is not None:
+            self._choose(row)
+
     @on(RowChosen)
     def _row_chosen(self, message: RowChosen) -> None:
         message.stop()

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 
-from optrace.tui.core.spans import Line, Span, tinted, wrap
+from optrace.tui.core.spans import Line, Span, fit, tinted, wrap
 from optrace.tui.messages import RowChosen
 from optrace.tui.screens.over import Over
 from optrace.tui.widgets.keybar import Key, KeyBar, Keys
@@ -46,7 +46,7 @@ class EntryLines(Lines):
         on = self._choosing and number == self.chosen
         first = y == 0 or self._lines[y - 1][0] != number
         line = [Span("▸ " if on and first else "  ", "selected-mark"), *line]
-        return tinted(line, "selected-row") if on else line
+        return tinted(fit(line, width), "selected-row") if on and self._lines[y][1] else line
 
     def choose(self, number: int) -> None:
         """Mark an entry and scroll to it."""

@@ -84,7 +84,7 @@ def beside_entries(found: Beside, position: str, more: int) -> Entries:
             lines.append(
                 [
                     [
-                        Span(left(cut_middle(row.name, name - 1), name)),
+                        Span(left(cut_middle(row.name, name - 1), name), "", f"below({f'select({row.name!r})'!r})"),
                         Span(left(row.kind, 7), "dim"),
                         Span(norms),
                         Span(f"  {row.verdict}", role),

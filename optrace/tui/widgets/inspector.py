@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textual.events import MouseScrollDown, MouseScrollLeft, MouseScrollRight, MouseScrollUp
 
+from optrace.tui.core.blocks import named
 from optrace.tui.core.canvas import AXIS, Chart, Series
 from optrace.tui.core.grid import Grid, fitting
 from optrace.tui.core.session import Session
@@ -63,9 +64,9 @@ class InspectorPane(Dragging):
                 self._lines += values.lines(session.machine, parameter, session.seq, session.look, room, left)
             else:
                 self._lines += self._history(room, left)
-        self.entitle(
-            cut_middle(parameter.name, max(8, width - 6)), "Ctrl+↓ ↑ more" if len(self._lines) > height else ""
-        )
+        more = "Ctrl+↓ ↑ more" if len(self._lines) > height else ""
+        more = named(more) if getattr(self.app, "ascii_only", False) else more
+        self.entitle(cut_middle(parameter.name, max(8, width - 6)), more)
         stamp = (parameter.id, session.view.tab, session.view.kind, session.view.view)
         if stamp != self._stamp:
             self._stamp = stamp

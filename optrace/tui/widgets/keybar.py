@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from optrace.tui.core.blocks import named
 from optrace.tui.core.spans import Line, Span, cells, fit
 from optrace.tui.messages import Act
 from optrace.tui.widgets.lines import Lines
@@ -26,7 +27,7 @@ class Key(NamedTuple):
         for sign, action in zip(signs, self.actions, strict=True):
             line += [Span(" ") if line else Span(""), Span(sign, "key", action)]
         if len(words) < len(signs):
-            words, actions = [self.word], self.actions[-1 if self.signs in _ARROWS else 0 :][:1]
+            words, actions = [self.word], self.actions[-1 if self.signs in _FORWARD_LAST else 0 :][:1]
         else:
             actions = self.actions
         for number, (word, action) in enumerate(zip(words, actions, strict=True)):
@@ -35,7 +36,7 @@ class Key(NamedTuple):
 
 
 Keys = tuple[Key, ...]
-_ARROWS = ("← →", "[ ]", "↑ ↓", "Left Right", "Up Down")
+_FORWARD_LAST = ("← →", "[ ]", "↑ ↓", "Left Right", "Up Down")
 KEYS: Keys = (
     Key("← →", "event", ("event(-1)", "event(1)")),
     Key("[ ]", "iteration", ("iteration(-1)", "iteration(1)")),
@@ -76,6 +77,8 @@ class KeyBar(Lines):
         if self.note:
             return fit([Span(" "), *self.note], width)
         keys = list(self.keys)
+        if getattr(self.app, "ascii_only", False):
+            keys = [key._replace(signs=named(key.signs)) for key in keys]
         if self._width(keys) > width:
             keys = [key._replace(word=_SHORT.get(key.word, key.word)) for key in keys]
         for word in reversed(self.least):

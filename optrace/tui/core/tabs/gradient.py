@@ -93,20 +93,26 @@ def _owner(machine: Machine, parameter: Parameter) -> list[Line]:
 
 def _list(parts: tuple[Part, ...], seq: int, room: int, *, cleared: bool = False) -> list[Line]:
     largest = max((part.norm or 0.0 for part in parts if part.norm and math.isfinite(part.norm)), default=0.0)
-    wide_bar = max(6, min(24, room - 52))
+    labels = [
+        f"{part.older} older"
+        if part.older
+        else f"{'found' if part.found else 'from'} {part.position}"
+        if part.found or part.seq != seq
+        else "this one"
+        for part in parts
+    ]
+    names = max(11, *map(len, labels)) + 1
+    wide_bar = max(6, min(24, room - 40 - names))
     found: list[Line] = []
     stale = 0
-    for part in parts:
-        label = "this one" if part.seq == seq else f"from {part.position}"
-        label = f"found {part.position}" if part.found else label
-        label = f"{part.older} older" if part.older else label
+    for part, label in zip(parts, labels, strict=True):
         share = (part.norm or 0.0) / largest if largest else 0.0
         glyph = PATTERN[part.fate][stale % len(PATTERN[part.fate])]
         stale += part.fate == STALE
         drawn = bar(share, wide_bar)
         drawn = ("·" if cleared else glyph) * len(drawn)
         line = [
-            Span(left(label, 12), "bold" if part.seq == seq else ""),
+            Span(left(label, names), "bold" if part.seq == seq else ""),
             Span(left(drawn, wide_bar + 1), "cleared" if cleared else part.fate),
             Span(right(short(part.norm), 7) + "  "),
             Span(left(_fate(part, seq, cleared), 19), part.fate),

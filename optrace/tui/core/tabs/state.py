@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -99,9 +100,9 @@ def _corrections(machine: Machine, parameter: Parameter, hyper: Any, seq: int) -
         factor = 1 - beta**number
         text = f"1 − {power(setting(beta), number)} = {short(factor, 4)}"
         grown = (
-            f"the {name} moment counts {short(1 / factor, 3)}×" if factor and factor < 0.999 else "no longer matters"
+            f"{name} moment counts {short(1 / factor, 3)}×" if factor and factor < 0.999 else "no longer matters"
         )
-        found.append([Span(left("bias correction", 17), "dim"), Span(left(text, 28)), Span(grown, "dim")])
+        found.append([Span(left("bias correction", 17), "dim"), Span(left(text, 26)), Span(grown, "dim")])
     return found
 
 
@@ -127,6 +128,8 @@ def _origins(machine: Machine, parameter: Parameter, seq: int, room: int) -> lis
     if made_of is None or not made_of.steps:
         return []
     now = made_of.steps[0]
+    if not math.isfinite(now.share):
+        return [[], [Span(f"{made_of.state} is no longer finite: what it is made of cannot be told.", "bad")]]
     found: list[Line] = [
         [],
         [
@@ -134,7 +137,7 @@ def _origins(machine: Machine, parameter: Parameter, seq: int, room: int) -> lis
             Span(f"   {percent(now.share)} of it is from the newest step, {percent(1 - now.share)} older", "bold"),
         ],
     ]
-    wide_bar = max(6, min(24, room - 46))
+    wide_bar = max(6, min(24, room - 52))
     for number, past in enumerate(made_of.steps):
         line: Line = [
             Span(left(f"{'step' if number else 'newest'} {past.position}", 16)),

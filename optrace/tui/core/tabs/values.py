@@ -127,7 +127,7 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
         return wrap([Span(got, "dim")], room)
     if hasattr(got, "indices"):
         return _sampled(got, parameter, room, height)
-    head = _head(machine, parameter, seq, look, place, lengths, isinstance(grid, Tiles))
+    head = _head(machine, parameter, seq, look, place, lengths, isinstance(grid, Tiles), room)
     if 0 in lengths:
         return [*head, [Span(f"Its shape is {shape(lengths)}: it has no elements.", "dim")]]
     if look.view == "histogram":
@@ -142,16 +142,17 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
 
 def _legend(limit: float) -> Line:
     """What the shades stand for."""
-    shades = [*(f"heat-{level}" for level in range(STEPS, -1, -1)), *(f"heat+{level}" for level in range(1, STEPS + 1))]
+    levels = range(STEPS, 0, -1)
+    shades = [*(("−", level) for level in levels), *(("+", level) for level in reversed(levels))]
     return [
-        Span("   −" + short(limit), "dim"),
-        *(Span("  ", shade) for shade in shades),
-        Span("+" + short(limit), "dim"),
+        Span("   −" + short(limit) + " ", "dim"),
+        *(Span(sign + _glyph(level / STEPS), f"heat{sign.replace('−', '-')}{level}") for sign, level in shades),
+        Span(" +" + short(limit), "dim"),
     ]
 
 
 def _head(
-    machine: Machine, parameter: Parameter, seq: int, look: Look, place: Place, lengths: Place, tiles: bool
+    machine: Machine, parameter: Parameter, seq: int, look: Look, place: Place, lengths: Place, tiles: bool, room: int
 ) -> list[Line]:
     value = machine.readings.element(parameter, look.kind, seq, place) if 0 not in lengths else None
     stats = machine.readings.stats(parameter, look.kind, seq) if look.kind != "update" else None
@@ -165,9 +166,11 @@ def _head(
         before = machine.readings.element(parameter, look.kind, seq - 1, place)
         line[3:3] = [Span(element(before, 7) if before is not None else "none"), Span(" → ", "changed")]
     if isinstance(stats, Stats):
-        line.append(Span(f"   min {short(stats.min)}  max {short(stats.max)}  zeros {int(stats.zeros)}", "dim"))
         if stats.nonfinite:
             line.append(Span(f"   {count(int(stats.nonfinite), 'element')} not finite", "bad"))
+        for text in (f"min {short(stats.min)}", f"max {short(stats.max)}", f"zeros {int(stats.zeros)}"):
+            told = Span(f"   {text}", "dim")
+            line += [told] if width([*line, told]) <= room else []
     where: Line = [Span(f"{shape(lengths)}", "dim")]
     if len(lengths) > 2:
         part = ", ".join(map(str, place[:-2]))
@@ -220,10 +223,15 @@ def heat(value: Any, limit: float, here: bool) -> Span:
         return Span("+∞" if real > 0 else "−∞", "inf" + cursor)
     share = abs(real) / limit if limit else 0.0
     level = min(STEPS, math.ceil(share * STEPS - 1e-12))
-    glyph = _DENSITY[min(4, math.ceil(share * 4 - 1e-12))]
+    glyph = _glyph(share)
     if level == 0:
         return Span(" ·", "heat-0" + cursor)
     return Span(("+" if real > 0 else "−") + glyph, f"heat{'+' if real > 0 else '-'}{level}{cursor}")
+
+
+def _glyph(share: float) -> str:
+    """A density for a share of the largest."""
+    return _DENSITY[min(4, math.ceil(share * 4 - 1e-12))]
 
 
 def number_cell(value: Any, limit: float, here: bool, room: int) -> Span:
