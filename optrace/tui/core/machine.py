@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optrace.trace.format import Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.effects import Effects
+from optrace.tui.core.numerals import short
 from optrace.tui.core.owners import Owners
 from optrace.tui.core.parts import Parts
-from optrace.tui.core.readings import Readings
+from optrace.tui.core.readings import Readings, Stats
 from optrace.tui.core.story import Story
 from optrace.tui.core.table import Table
 from optrace.tui.core.timeline import Timeline
@@ -52,3 +54,13 @@ class Machine:
     def kinds(self, parameter: Parameter) -> list[str]:
         """The values of a parameter that were ever recorded."""
         return self.trace.kinds(parameter)
+
+    def norm(self, parameter: Parameter, kind: str, seq: int) -> str:
+        """A value's norm as it is written, `…` while it is read; or why there is none."""
+        stats = self.readings.stats(parameter, kind, seq)
+        if isinstance(stats, Stats):
+            return ("≈" if self.readings.sampled(parameter, kind, seq) else "") + short(stats.norm)
+        if stats is not None:
+            return "…"
+        last = self.readings.last(parameter, kind, seq)
+        return "none" if last is None or last[1].op in (Op.CLEAR, Op.GONE) else "not kept"

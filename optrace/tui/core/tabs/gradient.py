@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optrace.errors import LookupFailed
-from optrace.trace.format import Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.blocks import bar
 from optrace.tui.core.machine import Machine
@@ -63,25 +62,15 @@ def _norms(machine: Machine, parameter: Parameter, seq: int) -> Line:
     wrote = (parameter.id, "grad") in machine.effects.of(seq).changes
     line: Line = [Span("norm ", "dim")]
     if wrote:
-        line += [Span(_norm(machine, parameter, seq - 1)), Span(" → ", "changed")]
-        line.append(Span(_norm(machine, parameter, seq), "changed bold"))
+        line += [Span(machine.norm(parameter, "grad", seq - 1)), Span(" → ", "changed")]
+        line.append(Span(machine.norm(parameter, "grad", seq), "changed bold"))
     else:
-        line.append(Span(_norm(machine, parameter, seq), "bold"))
+        line.append(Span(machine.norm(parameter, "grad", seq), "bold"))
     if isinstance(now, Stats):
         line.append(Span(f"   min {short(now.min)}  mean {short(now.mean)}  max {short(now.max)}", "dim"))
         if now.nonfinite:
             line.append(Span(f"   {int(now.nonfinite)} not finite", "bad"))
     return line
-
-
-def _norm(machine: Machine, parameter: Parameter, seq: int) -> str:
-    stats = machine.readings.stats(parameter, "grad", seq)
-    if isinstance(stats, Stats):
-        return ("≈" if machine.readings.sampled(parameter, "grad", seq) else "") + short(stats.norm)
-    if stats is not None:
-        return "…"
-    last = machine.readings.last(parameter, "grad", seq)
-    return "none" if last is None or last[1].op in (Op.CLEAR, Op.GONE) else "not kept"
 
 
 def _owner(machine: Machine, parameter: Parameter) -> list[Line]:

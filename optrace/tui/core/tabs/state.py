@@ -13,7 +13,7 @@ from optrace.trace.model import Parameter
 from optrace.tui.core.blocks import bar
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import element, index, percent, power, setting, shape, short
-from optrace.tui.core.readings import Pending, Stats
+from optrace.tui.core.readings import Pending
 from optrace.tui.core.spans import Line, Span, acting, left, right, wrap
 
 SHOWN_STEPS = 8
@@ -59,7 +59,6 @@ def _entries(machine: Machine, parameter: Parameter, kinds: list[str], seq: int,
     ]
     for kind in kinds:
         change = summary.changes.get((parameter.id, kind))
-        stats = machine.readings.stats(parameter, kind, seq)
         last = machine.readings.last(parameter, kind, seq)
         if last is None or last[1].op is Op.LOST:
             found.append([Span(left(kind, names)), Span(right("not yet" if last is None else "not kept", 9), "dim")])
@@ -68,20 +67,17 @@ def _entries(machine: Machine, parameter: Parameter, kinds: list[str], seq: int,
         now = machine.readings.element(parameter, kind, seq, () if scalar else place)
         name = Span(left(kind, names), "", f"values_of({kind!r})")
         line: Line = [name, Span(right(shape(last[1].shape), 9), "dim")]
-        norms = ("≈" if machine.readings.sampled(parameter, kind, seq) else "") + _norm(stats)
+        norms = machine.norm(parameter, kind, seq)
         if change is not None and seq:
-            before = machine.readings.stats(parameter, kind, seq - 1)
-            line += [Span(right(f"{_norm(before)} → ", 20 - 8)), Span(right(norms, 8), "changed bold")]
+            before = machine.norm(parameter, kind, seq - 1)
+            before = "" if before == norms == "not kept" else f"{before} → "
+            line += [Span(right(before, 20 - 8)), Span(right(norms, 8), "changed bold")]
         else:
             line.append(Span(right(norms, 20)))
         text = "" if now is None or scalar else element(now)
         line.append(Span(right(text, 14), "changed" if change is not None else ""))
         found.append(line)
     return found
-
-
-def _norm(stats: Any) -> str:
-    return short(stats.norm) if isinstance(stats, Stats) else "none" if stats is None else "…"
 
 
 def _corrections(machine: Machine, parameter: Parameter, hyper: Any, seq: int) -> list[Line]:
