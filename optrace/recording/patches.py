@@ -13,6 +13,7 @@ class Patches:
     def __init__(self) -> None:
         self._undo: list[Callable[[], None]] = []
         self._done: set[tuple[int, str]] = set()
+        self._functions: list[tuple[Any, Any]] = []  # each with its wrapper
 
     def method(self, owner: type, name: str, wrap: Callable[[Any], Any]) -> None:
         """Wrap a class's own attribute; classes that only inherit it are left alone."""
@@ -36,10 +37,15 @@ class Patches:
                 self.method(cls, name, wrap)
 
     def function(self, original: Any, wrap: Callable[[Any], Any]) -> None:
-        """Wrap a function wherever a module holds it: `from … import name` made copies."""
-        wrapper = wrap(original)
-        _replace(original, wrapper)
-        self._undo.append(lambda: _replace(wrapper, original))  # wherever it is by then: modules are imported meanwhile
+        """Wrap a function, from `spread` on."""
+        self._functions.append((original, wrap(original)))
+
+    def spread(self) -> None:
+        """Wrap the functions wherever a module holds them: `from … import name` made copies."""
+        functions, self._functions = self._functions, []
+        _replace(functions)
+        # Wherever they are by then: modules are imported meanwhile.
+        self._undo.append(lambda: _replace([(wrapper, original) for original, wrapper in functions]))
 
     def on_undo(self, action: Callable[[], None]) -> None:
         self._undo.append(action)
@@ -50,10 +56,14 @@ class Patches:
         self._done.clear()
 
 
-def _replace(old: Any, new: Any) -> None:
+def _replace(pairs: list[tuple[Any, Any]]) -> None:
+    """Put the second of each pair wherever a module holds the first."""
+    table = {id(old): new for old, new in pairs}
     for names in _namespaces():
-        for name in [name for name, value in list(names.items()) if value is old]:
-            names[name] = new
+        if not table.keys().isdisjoint(map(id, list(names.values()))):
+            for name, value in list(names.items()):
+                if id(value) in table:
+                    names[name] = table[id(value)]
 
 
 def _namespaces() -> Iterator[dict[str, Any]]:

@@ -326,6 +326,7 @@ class record(Keeping):
         calls.install(recorder, patches)
         around.install(recorder, patches)
         graphs.install(recorder, patches)
+        patches.spread()
         if options.last is not None:
             writer.after_commit, writer.before_close = self._heed, self._look_again
             if why := self._lookout.post(self.path, options.ignore):
