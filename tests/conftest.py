@@ -24,13 +24,18 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 
 @pytest.fixture(scope="session", autouse=True)
 def what_was_imported_stays() -> Iterator[None]:
-    """Garbage is no longer looked for among the half million objects of torch: every recording begins by doing so."""
-    importlib.import_module("torch._dynamo")  # which the first optimizer would import
-
-    gc.collect()
-    gc.freeze()
+    """Have imported what the first optimizer and the first loader would import."""
+    importlib.import_module("torch._dynamo")
+    importlib.import_module("torch.utils.data.dataloader")
     yield
     gc.unfreeze()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_objects_to_look_through(what_was_imported_stays: None) -> None:
+    """Every recording begins by looking for garbage and for models among all objects: leave out those that stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
