@@ -218,7 +218,7 @@ def test_the_sample_is_the_same_elements_each_time(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "whole", "turns"),
-    [({"capture": "sampled"}, pace.ROOMY // 4, 6), ({"budget": "1MB"}, SMALL // 4, 150)],
+    [({"capture": "sampled"}, pace.ROOMY // 4, 40), ({"budget": "1MB"}, SMALL // 4, 150)],
     ids=["there is room", "past the budget"],
 )
 def test_small_values_are_always_whole(tmp_path: Path, options: dict[str, Any], whole: int, turns: int) -> None:
