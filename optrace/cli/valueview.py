@@ -25,7 +25,7 @@ def parameter_lines(trace: Trace, parameter: Parameter, seq: int) -> list[str]:
         if found is None:
             rows.append([printable(kind), *["-"] * len(_COLUMNS), "none" if kept is None else kept])
             continue
-        numbers = [number(found[name]) for name in _COLUMNS]
+        numbers = [number(found[name]) if name in found else "-" for name in _COLUMNS]
         rows.append([printable(kind), *numbers, "" if kept == "exact" else str(kept)])
     return [_title(trace, parameter, seq), *table(rows, right=range(1, 7))]
 
@@ -41,7 +41,7 @@ def parameter_object(trace: Trace, parameter: Parameter, seq: int) -> dict[str, 
         "values": {
             kind: None
             if (found := summary(trace, parameter, kind, seq)) is None
-            else {"kept": trace.exactness(parameter, kind, seq), **found}
+            else {"kept": trace.exactness(parameter, kind, seq), **dict.fromkeys(_COLUMNS), **found}
             for kind in present_kinds(trace, parameter)
         },
     }
@@ -53,6 +53,8 @@ def value_lines(trace: Trace, parameter: Parameter, kind: str, seq: int, width: 
     sample = trace.sample(parameter, kind, seq)
     if sample is not None:
         facts = ", ".join(f"{name} {number(value)}" for name, value in sample.statistics.items())
+        lacking = [name for name in _COLUMNS if name not in sample.statistics]
+        facts += f" ({', '.join(lacking)} not taken here)" if lacking else ""
         pairs = [[f"[{int(i)}]", exact_digits(v)] for i, v in zip(sample.indices, sample.values, strict=True)]
         kept = count(len(pairs), "sampled element")
         return [title, f"not kept whole: {kept}; {facts}", *table(pairs, right=(0, 1))]
@@ -74,8 +76,9 @@ def value_object(trace: Trace, parameter: Parameter, kind: str, seq: int) -> dic
     }
     sample = trace.sample(parameter, kind, seq)
     if sample is not None:
+        facts = {**dict.fromkeys(_COLUMNS), **sample.statistics}  # null: not taken
         elements = [[int(i), v.item()] for i, v in zip(sample.indices, sample.values, strict=True)]
-        return {**found, "dtype": str(sample.values.dtype), "sample": elements, "statistics": sample.statistics}
+        return {**found, "dtype": str(sample.values.dtype), "sample": elements, "statistics": facts}
     value = trace.value(parameter, kind, seq)
     if value is None:
         return found

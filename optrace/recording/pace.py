@@ -30,6 +30,8 @@ SPARE = 64 << 20
 STATISTICS_BYTES = 6 * 8
 ROOMY = 16 << 10
 """Bytes up to which a value is kept whole where samples were asked for and there is room: it is cheaper so."""
+COMPLETE = 8
+"""Where values are sampled, all statistics are taken in one recorded iteration of so many."""
 LEAST_LOOK = 2048
 _LATER = 1 << 62
 _WORDS = {"auto": "exact", "exact": "exact", "sampled": "sampled", "stats": "stats"}
@@ -47,10 +49,13 @@ class Pace:
         """Whether there are iterations that are not recorded."""
         self.look_at = 0
         """How many appended bytes make it time to `look` again."""
+        self.complete = True
+        """Whether all statistics of sampled values are taken in this iteration."""
         self.capture = _WORDS[options.capture]
         self._writer = writer
         self._frame = frame
         self._sizes = sizes
+        self._turns = 0  # recorded iterations
         self._iteration = 0  # bytes of the last iteration, if the next one will be captured in the same way
         self._changed = False  # it will not
         self._since = 0  # bytes used at the last keyframe
@@ -97,6 +102,8 @@ class Pace:
             self.look(iteration, event)
         keyframe = self.capture == "sampled" and self._keyframe(self._writer.used)
         self._changed = self._changed or keyframe
+        self._turns += 1
+        self.complete = self.capture != "sampled" or keyframe or self._turns % COMPLETE == 0
         return keyframe
 
     def reduced(self, iteration: int, event: int) -> None:

@@ -28,6 +28,7 @@ from optrace.recording.options import Options
 from optrace.recording.pace import Pace
 from optrace.recording.registry import Registry
 from optrace.recording.ring import Chunks, RingPace
+from optrace.recording.sampling import Sketch
 from optrace.recording.scopes import Scope, Scopes, frames_above
 from optrace.recording.sites import CallSites
 from optrace.recording.steady import Steady
@@ -95,6 +96,7 @@ class Recorder:
         self.restating = False
         """The next event begins with a keyframe."""
         self.pace = (Pace if options.last is None else RingPace)(options, writer, self.frame, self._sizes)
+        Sketch.complete = True
         self.chunks = None if options.last is None else Chunks(self, options.last)
         """Where only the last iterations are kept."""
         self.gate = Gate(self, self.pace)
@@ -216,6 +218,7 @@ class Recorder:
         """A recorded iteration begins."""
         look_at = self.pace.look_at
         self.frame.keyframe = self.restating = self.pace.turn(self.turns.iteration, self.events)
+        Sketch.complete = self.pace.complete
         if self.pace.look_at != look_at:  # what is kept may be decided otherwise from here on
             self.steady.settle()
 

@@ -6,7 +6,7 @@ import math
 import random
 import struct
 from array import array
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ PIECES = 64  # of a tensor; one after the other is compared in full
 LEAST_PIECE = 1 << 16  # bytes
 UNKNOWN = -2  # a version that no tensor has
 _STATISTICS = struct.Struct("<6d")  # in the order of `format.STATISTICS`
-_PART = 1 << 17  # elements that stay in a core's cache
+_PART = 1 << 21  # elements looked at together: torch's threads have to wait for one another after each
+_CACHED = 1 << 17  # the same where a copy in another dtype is made, which should stay in the cache
+_ROW = 1 << 14  # elements whose squares are added up in float32
 _SMALL_SQUARE = 1e-31  # on average; below it, what float32 loses of the smallest squares begins to show
 _INTEGERS = {4: (torch.int32, np.uint32), 8: (torch.int64, np.uint64)}
 _LOWEST = {4: -(1 << 31), 8: -(1 << 63)}
@@ -38,6 +40,9 @@ class Sketch:
     sample and those of one of its 64 pieces are what they were; the piece is another after every such event.
     """
 
+    complete: ClassVar[bool] = True
+    """Whether all statistics are taken; else those alone that one pass gives, where it does."""
+
     __slots__ = (
         "_digest",
         "_elements",
@@ -47,6 +52,7 @@ class Sketch:
         "_last",
         "_memory",
         "_size",
+        "_values",
         "_version",
         "summary",
     )
@@ -55,7 +61,8 @@ class Sketch:
         self._form = form
         self._indices = np.frombuffer(indices, np.int64)
         self.summary = b""
-        """Statistics as float64, then the sampled elements in the tensor's own dtype."""
+        """Statistics as float64 (nan: not taken), then the sampled elements in the tensor's own dtype."""
+        self._values: tuple[float, ...] = ()
         self._version = UNKNOWN
         self._elements: Any = None  # the memory, by elements
         self._memory = memoryview(b"")
@@ -66,23 +73,27 @@ class Sketch:
     @property
     def blank(self) -> bool:
         """Whether every element was zero."""
-        return bool(_STATISTICS.unpack_from(self.summary)[4] == self._form.nbytes // self._form.dtype.itemsize)
+        return self._values[4] == self._form.nbytes // self._form.dtype.itemsize
 
     def take(self, view: memoryview, version: int) -> bool:
-        """Read everything; whether the summary is another than before."""
+        """Read everything; whether the summary says that the content is another than before."""
         self._memory = view
         self._elements = np.frombuffer(view, f"V{self._form.dtype.itemsize}")
         with np.errstate(all="ignore"), torch.no_grad():
-            values = statistics(torch.frombuffer(view, dtype=self._form.dtype))
-        summary = _STATISTICS.pack(*values) + self._elements.take(self._indices).tobytes()
+            tensor = torch.frombuffer(view, dtype=self._form.dtype)
+            values = brief(tensor)
+            if values is None:
+                values = statistics(tensor)
+            elif self.complete:  # with the very norm that will be compared with the next one
+                values = statistics(tensor, values[0])
+        elements = self._elements.take(self._indices).tobytes()
         self._version = version
         self._first = self._last % self._form.nbytes
         self._last = min(self._first + self._size, self._form.nbytes)
         self._digest = digest(view[self._first : self._last])
-        if summary == self.summary:
-            return False
-        self.summary = summary
-        return True
+        same = elements == self.summary[_STATISTICS.size :] and all(map(_agree, values, self._values))
+        self._values, self.summary = values, _STATISTICS.pack(*values) + elements
+        return not same
 
     def distrust(self) -> None:
         """`holds` says no until everything has been read again."""
@@ -100,20 +111,45 @@ class Sketch:
         )
 
 
-def statistics(tensor: torch.Tensor) -> tuple[float, ...]:
+def _agree(one: float, other: float) -> bool:
+    """Whether both are the same, or one was not taken."""
+    return one == other or one != one or other != other
+
+
+def brief(tensor: torch.Tensor) -> tuple[float, ...] | None:
+    """Norm and non-finite of a flat tensor, the others nan: what one pass over the memory gives.
+
+    None where that does not tell: something is not finite, or its squares are too large or too small for float32.
+    """
+    if not tensor.is_floating_point() or tensor.element_size() == 1:
+        return None
+    numel = tensor.numel()
+    edge = numel - numel % _ROW
+    whole = tensor[:edge].split(_CACHED) if tensor.element_size() < 4 else [tensor[:edge]]
+    parts = [part.view(-1, _ROW) for part in whole if len(part)]
+    if edge < numel:
+        parts.append(tensor[edge:].view(1, -1))
+    norms = [torch.linalg.vector_norm(_real(part), dim=1).double() for part in parts]
+    square = sum(float(torch.dot(norm, norm)) for norm in norms)
+    if not math.isfinite(square) or square < numel * _SMALL_SQUARE:
+        return None
+    return (math.sqrt(square), math.nan, math.nan, math.nan, math.nan, 0.0)
+
+
+def statistics(tensor: torch.Tensor, norm: float | None = None) -> tuple[float, ...]:
     """Norm, mean, min, max, zeros, non-finite of a flat tensor; computed in float32 at least, float64 for float64.
 
-    Of a complex tensor: norm and counts of the elements, the rest of their magnitudes.
+    `norm`: what `brief` gave. Of a complex tensor: norm and counts of the elements, the rest of their magnitudes.
     """
     numel = tensor.numel()
     squares = total = zeros = nonfinite = 0.0
     low, high = float("inf"), float("-inf")
     exact = False  # some squares are too large or too small
-    size = _PART * torch.get_num_threads()  # each of torch's threads works on its own share of it
+    size = _PART if tensor.dtype in (torch.float32, torch.float64) else _CACHED
     parts = tensor.tensor_split(tuple(range(size, numel, size)))
-    for part in parts:  # several passes over what stays in the cache, not over main memory
+    for part in parts:
         work = _real(part)
-        square = float(torch.dot(work, work))
+        square = 0.0 if norm is not None else float(torch.dot(work, work))
         if math.isfinite(square):
             low_here, high_here, empty = _range(work)
         else:
@@ -127,6 +163,8 @@ def statistics(tensor: torch.Tensor) -> tuple[float, ...]:
         if empty and not low_here > 0 and not high_here < 0:
             zeros += work.numel() - int(np.count_nonzero(work.numpy() != 0))
         low, high = _lower(low, low_here), _higher(high, high_here)
+    if norm is not None:
+        return (norm, total / numel, low, high, zeros, nonfinite)
     if squares < numel * _SMALL_SQUARE:
         exact = low != 0 or high != 0
     if exact and not nonfinite:

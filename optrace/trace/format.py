@@ -119,6 +119,7 @@ assert RECORD.size == 64
 
 # One sampled value: these statistics as float64, then its sampled elements.
 STATISTICS = ("norm", "mean", "min", "max", "zeros", "nonfinite")
+ONE_PASS = ("norm", "nonfinite")  # those that are always taken; where the count of zeros is nan, no others were
 SMALL = 1024  # bytes up to which a value is kept whole even where others are sampled
 ALIGNMENT = 8  # every stored tensor starts at a multiple of this many bytes
 

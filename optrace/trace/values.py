@@ -9,7 +9,7 @@ import numpy as np
 
 from optrace.errors import DamagedError, LookupFailed, nearest
 from optrace.trace.dtypes import decode, decode_sparse, densify, is_known, numpy_dtype
-from optrace.trace.format import SMALL, STATISTICS, Flag, Op, Storage
+from optrace.trace.format import ONE_PASS, SMALL, STATISTICS, Flag, Op, Storage
 from optrace.trace.model import Change, Parameter
 from optrace.trace.positions import Positions
 from optrace.trace.rows import MAX_ZEROS
@@ -26,7 +26,8 @@ class Sample(NamedTuple):
     values: Array
     """Those elements, in the tensor's own dtype."""
     statistics: dict[str, float]
-    """norm, mean, min, max, zeros, nonfinite of all elements."""
+    """norm, mean, min, max, zeros, nonfinite of all elements. Where values are sampled, only norm and nonfinite are
+    taken at every event, the others in one recorded iteration of 8: they are missing elsewhere."""
 
 
 class Values(Positions):
@@ -114,7 +115,10 @@ class Values(Positions):
                 raise ValueError
         except (ValueError, IndexError, TypeError) as error:
             raise DamagedError(f"{self.path} is damaged: a sample cannot be read") from error
-        return Sample(indices, values, dict(zip(STATISTICS, map(float, numbers), strict=True)))
+        taken = dict(zip(STATISTICS, map(float, numbers), strict=True))
+        if math.isnan(taken["zeros"]):
+            taken = {name: taken[name] for name in ONE_PASS}
+        return Sample(indices, values, taken)
 
     def writes(self, parameter: str | Parameter, kind: str = "param") -> Array:
         """Numbers of the events that wrote a value, ascending."""
@@ -140,7 +144,7 @@ class Values(Positions):
         """A statistic of a value over the run: event numbers that wrote it, and the statistic after each.
 
         `statistic` is one of norm, mean, min, max, zeros, nonfinite; float64, exact values' own are
-        computed here in float64. nan where the value was absent or not kept.
+        computed here in float64. nan where the value was absent or not kept, or the statistic not taken (see `Sample`).
         """
         from optrace.trace.statistics import over_run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 import optrace
+from optrace.recording.pace import COMPLETE
 from optrace.recording.sampling import PIECES
+from optrace.trace.format import STATISTICS
 
 WIDTH = 40_000
 
@@ -89,10 +92,42 @@ def test_every_step_is_seen_whether_torch_counts_it_or_not(tmp_path: Path, kind:
         if trace.exactness("weight", at=step) == "sampled":
             sample = trace.sample("weight", at=step)
             assert torch.equal(torch.tensor(sample.values), weight[torch.tensor(sample.indices)])
-            assert sample.statistics["min"] == float(weight.min())
-            assert sample.statistics["max"] == float(weight.max())
+            if "min" in sample.statistics:
+                assert sample.statistics["min"] == float(weight.min())
+                assert sample.statistics["max"] == float(weight.max())
             assert sample.statistics["norm"] == pytest.approx(float(weight.norm()), rel=1e-5)
     assert any(trace.exactness("weight", at=step) == "sampled" for step in steps)
+
+
+def test_all_statistics_are_taken_now_and_then_and_wherever_something_is_not_finite(tmp_path: Path) -> None:
+    def write(weight: torch.Tensor, turn: int) -> None:
+        if turn == 27:
+            with torch.no_grad():
+                weight[777] = float("nan")
+
+    trace, after = train(tmp_path / "run.optrace", 30, write)
+    complete = set()
+    for turn, weight in enumerate(after):
+        step = trace.seq((turn, len(trace.iterations[turn].events) - 1))
+        sample = trace.sample("weight", at=step)
+        if sample is None:
+            continue
+        found = sample.statistics
+        assert found["nonfinite"] == int((~weight.isfinite()).sum())
+        assert found.keys() in ({"norm", "nonfinite"}, set(STATISTICS))
+        series = trace.statistics("weight", "param", "max", step, step + 1)[1]
+        assert len(series) == 1
+        if "max" in found:
+            complete.add(turn)
+            expected = {"mean": weight.mean(), "min": weight.min(), "max": weight.max(), "zeros": (weight == 0).sum()}
+            for name, value in expected.items():
+                assert found[name] == pytest.approx(float(value), rel=1e-5, abs=1e-7, nan_ok=True)
+            assert series[0] == pytest.approx(found["max"], nan_ok=True)
+        else:
+            assert math.isnan(series[0])
+    sampled = {turn for turn in range(30) if trace.sample("weight", at=(turn, 2)) is not None}
+    assert {turn for turn in complete if turn < 27} == {turn for turn in sampled if turn % COMPLETE == 0 and turn < 27}
+    assert complete >= {27, 28, 29}
 
 
 def test_a_step_that_changes_nothing_is_not_said_to(tmp_path: Path) -> None:

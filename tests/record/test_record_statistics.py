@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 
-from optrace.recording.sampling import statistics
+from optrace.recording.sampling import brief, statistics
 
 NUMEL = 300_000  # several parts, the last one incomplete
 
@@ -57,10 +57,31 @@ def test_statistics(kind: str) -> None:
     assert nonfinite == 0
 
 
+@pytest.mark.parametrize("kind", [
+    "normal", "with zeros", "negative", "large and small", "float64, squares too large", "bfloat16", "float16", "few",
+])  # fmt: skip
+def test_what_one_pass_gives(kind: str) -> None:
+    tensor = values(kind)
+    found = brief(tensor)
+    if kind in ("large and small", "float64, squares too large"):
+        assert found is None
+    else:
+        assert found is not None
+        assert found[0] == pytest.approx(float(torch.linalg.vector_norm(tensor.double())), rel=5e-6)
+        assert all(map(math.isnan, found[1:5]))
+        assert found[5] == 0
+
+
+@pytest.mark.parametrize("kind", ["all zeros", "squares too small", "subnormal", "integers", "bool", "complex"])
+def test_one_pass_does_not_do_for_all(kind: str) -> None:
+    assert brief(values(kind)) is None
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite(bad: float) -> None:
     tensor = values("normal")
     tensor[[3, 200_000]] = bad
+    assert brief(tensor) is None
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         norm, mean, low, high, zeros, nonfinite = statistics(tensor)

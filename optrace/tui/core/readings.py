@@ -5,6 +5,7 @@ What is large is computed by a worker: until then it reads as `PENDING`, and `on
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -27,7 +28,7 @@ INLINE = 300_000
 
 
 class Stats(NamedTuple):
-    """Statistics of all elements of a value."""
+    """Statistics of all elements of a value; nan where one was not taken."""
 
     norm: float
     mean: float
@@ -195,7 +196,7 @@ class Readings:
     def _measure(self, parameter: Parameter, kind: str, seq: int, change: Change) -> Stats | None:
         if change.storage is Storage.SAMPLE:
             sample = self._trace.sample(parameter, kind, seq)
-            return None if sample is None else Stats(*(sample.statistics[name] for name in STATISTICS))
+            return None if sample is None else Stats(*(sample.statistics.get(name, math.nan) for name in STATISTICS))
         value = self._trace.value(parameter, kind, seq)
         return None if value is None else measure(value)
 

@@ -168,7 +168,10 @@ def _head(
     if isinstance(stats, Stats):
         if stats.nonfinite:
             line.append(Span(f"   {count(int(stats.nonfinite), 'element')} not finite", "bad"))
-        for text in (f"min {short(stats.min)}", f"max {short(stats.max)}", f"zeros {int(stats.zeros)}"):
+        facts = [f"norm {short(stats.norm)}"]  # all that one pass gives of a sampled value
+        if not math.isnan(stats.zeros):
+            facts = [f"min {short(stats.min)}", f"max {short(stats.max)}", f"zeros {int(stats.zeros)}"]
+        for text in facts:
             told = Span(f"   {text}", "dim")
             line += [told] if width([*line, told]) <= room else []
     where: Line = [Span(f"{shape(lengths)}", "dim")]
@@ -298,7 +301,8 @@ def _sampled(sample: Any, parameter: Parameter, room: int, height: int) -> list[
     """What was kept of a value that was not kept whole."""
     kept = len(sample.indices)
     words = f"≈ Sampled: {kept} of {parameter.numel} elements were kept, and" if kept else "≈ Not whole: only"
-    found = wrap([Span(f"{words} statistics of all.", "finding-hint")], room)
+    which = "statistics" if "mean" in sample.statistics else "norm and count of non-finite ones"
+    found = wrap([Span(f"{words} {which} of all.", "finding-hint")], room)
     found += wrap(
         [Span("   ".join(f"{name} {short(value)}" for name, value in sample.statistics.items()), "dim")], room
     )
