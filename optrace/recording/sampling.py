@@ -125,8 +125,8 @@ def brief(tensor: torch.Tensor) -> tuple[float, ...] | None:
         return None
     numel = tensor.numel()
     edge = numel - numel % _ROW
-    whole = tensor[:edge].split(_CACHED) if tensor.element_size() < 4 else [tensor[:edge]]
-    parts = [part.view(-1, _ROW) for part in whole if len(part)]
+    size = _CACHED if tensor.element_size() < 4 else numel
+    parts = [part.view(-1, _ROW) for part in _parts(tensor[:edge], size)] if edge else []
     if edge < numel:
         parts.append(tensor[edge:].view(1, -1))
     norms = [torch.linalg.vector_norm(_real(part), dim=1).double() for part in parts]
@@ -146,7 +146,7 @@ def statistics(tensor: torch.Tensor, norm: float | None = None) -> tuple[float, 
     low, high = float("inf"), float("-inf")
     exact = False  # some squares are too large or too small
     size = _PART if tensor.dtype in (torch.float32, torch.float64) else _CACHED
-    parts = tensor.tensor_split(tuple(range(size, numel, size)))
+    parts = _parts(tensor, size)
     for part in parts:
         work = _real(part)
         square = 0.0 if norm is not None else float(torch.dot(work, work))
@@ -196,6 +196,10 @@ def _range(work: torch.Tensor) -> tuple[float, float, bool]:
         return value(last), value(first), first == _LOWEST[width]
     zero = first == _LOWEST[width] or not work.numpy().view(unsigned).min()
     return float(work.amin()), value(last), zero
+
+
+def _parts(tensor: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    return tensor.tensor_split(tuple(range(size, tensor.numel(), size)))
 
 
 def _real(part: torch.Tensor) -> torch.Tensor:
