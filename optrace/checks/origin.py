@@ -11,7 +11,7 @@ import numpy as np
 from optrace.checks.effects import effects
 from optrace.checks.values import all_finite, elements, finite
 from optrace.ledger.view import BACKWARD, STEP
-from optrace.trace.format import KIND_CODES, Flag
+from optrace.trace.format import KIND_CODES, Flag, Op
 
 if TYPE_CHECKING:
     from optrace.checks.run import Piece, Run
@@ -36,6 +36,8 @@ class Origin:
     """What became non-finite, in order: a description, and its position."""
     bad_losses: int = 0
     last: int = -1
+    found: bool = False
+    """A parameter was so already when it was first seen."""
 
 
 class Losses:
@@ -118,18 +120,27 @@ class Search:
         if loss < 0 and not bad:
             return None
         moment, parameters = self._first_bad_write(bad)
+        there = [parameter for parameter in parameters if self._was_there(parameter, moment)]
         gradient, reached = self._bad_gradient(moment, loss)
+        rank_there = -1 if there else 2
         found = [
             (number, rank, code)
-            for number, rank, code in ((loss, 0, "OT401"), (gradient, 1, "OT402"), (moment, 2, "OT403"))
+            for number, rank, code in ((loss, 0, "OT401"), (gradient, 1, "OT402"), (moment, rank_there, "OT403"))
             if number >= 0
         ]
         seq, _, code = min(found)
         stages = sorted([(loss, 0, "loss"), (gradient, 1, "gradient"), (moment, 2, "parameter")])
         chain = {word: str(run.event(number).position) for number, _, word in stages if number >= seq}
-        mine = parameters if code == "OT403" else reached or parameters
+        mine = (there or parameters) if code == "OT403" else reached or parameters
         losses = self._losses_before(seq)
-        return Origin(code, seq, tuple(mine), losses, chain, self._losses.count, max(seq, self._losses.last))
+        last, found_there = max(seq, self._losses.last), bool(there) and code == "OT403"
+        return Origin(code, seq, tuple(mine), losses, chain, self._losses.count, last, found_there)
+
+    def _was_there(self, parameter: int, seq: int) -> bool:
+        """Whether a parameter was not finite already when event `seq`, at which it was first seen, began."""
+        trace = self._run.trace
+        first = (change for change in trace.effect(seq) if (change.parameter, change.kind) == (parameter, "param"))
+        return any((change.before or change.op is Op.INIT) and not finite(trace, seq, change) for change in first)
 
     def _bad_parameters(self) -> list[int]:
         """Parameters that are not finite at the end of the run."""

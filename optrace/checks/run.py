@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -23,6 +24,11 @@ from optrace.trace.model import Event, Optimizer, Parameter, Site
 if TYPE_CHECKING:
     from optrace.checks.rule import Rule
     from optrace.trace.reader import Trace
+
+UNKNOWN = "an unknown line"
+"""In a sentence, where a call came from no line of the user's."""
+_ONE = re.compile(r"(?<![\d.,])1 (parameter|step|backward|event|contribution)s\b")
+_PLACE = re.compile(rf" \((made|taken) (on|after) {UNKNOWN}\)|,? (made )?on {UNKNOWN}")
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ class Run:
     def line(site: Site | None, beside: Site | None = None) -> str:
         """`line 12`, or `other.py:12` where it is in another file than `beside`."""
         if site is None:
-            return "an unknown line"
+            return UNKNOWN
         if beside is None or site.file == beside.file:
             return f"line {site.line}"
         return f"{os.path.basename(site.file)}:{site.line}"
@@ -170,8 +176,8 @@ class Run:
             code=rule.code,
             name=rule.name,
             severity=severity or rule.severity,
-            message=message,
-            fix=fix,
+            message=_tidy(message),
+            fix=_tidy(fix),
             file=site.file if site else None,
             line=site.line if site else None,
             function=site.function if site else None,
@@ -183,6 +189,12 @@ class Run:
             span=(first, int(last) if last is not None else first),
             processes=tuple(processes),
         )
+
+
+def _tidy(sentence: str) -> str:
+    """A sentence without the places that nobody knows: `the step (lr 1)`, not `the step on an unknown line (lr 1)`;
+    and one step rather than 1 steps."""
+    return _ONE.sub(r"1 \1", _PLACE.sub("", sentence)).replace(f"before {UNKNOWN}", "before it").replace(f"after {UNKNOWN}", "after it")
 
 
 def _plain(value: Any) -> Any:

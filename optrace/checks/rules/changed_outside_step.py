@@ -103,15 +103,16 @@ for x, y in loader:
         names = run.names(self._parameters)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         name = run.called(step.optimizer.id) if step.optimizer else "the optimizer"
-        where = run.line(step.site, event.site)
+        where, there = run.line(step.site, event.site), run.line(event.site)
+        between = f"{where} and {there}" if where != there else f"two calls on {where}"
         if severity == "warning":
             message = (
                 f"{names[0]}{more} are put back to what they were before `{name}.step()` on {where}, {count} times "
                 "over."
             )
-            fix = f"Take out what writes the weights between {where} and {run.line(event.site)}."
+            fix = f"Take out what writes the weights between {between}."
         else:
-            message = f"{names[0]}{more} changed between {where} and {run.line(event.site)}, and no optimizer did it."
+            message = f"{names[0]}{more} changed between {between}, and no optimizer did it."
             fix = f"If it was not meant, look for what writes to the weights before {run.line(event.site)}."
         return run.finding(
             self,

@@ -39,7 +39,8 @@ optimizer.step()
         if origin is None or origin.code != self.code:
             return
         event = run.event(origin.seq)
-        reached = f" and reached {len(origin.parameters)} parameters" if origin.parameters else ""
+        many = len(origin.parameters)
+        reached = f" and reached {many} parameter{'s' * (many > 1)}" if many else ""
         if ran_away(origin):
             before = f"It had been growing without bound ({origin.losses[-2]:.3g}, {origin.losses[-1]:.3g} just before)"
             fix = (
@@ -47,8 +48,9 @@ optimizer.step()
                 "training diverged until it overflowed."
             )
         else:
-            last = f", {origin.losses[-1]:.4g} just before," if origin.losses else ""
-            before = f"It had been finite{last} and so were the parameters"
+            before = "No loss came before it, and the parameters were finite"
+            if origin.losses:
+                before = f"It had been finite, {origin.losses[-1]:.4g} just before, and so were the parameters"
             fix = (
                 f"Check this batch's inputs and targets for NaN, and the loss before {run.line(event.site)} for log, "
                 "sqrt or a division that meets 0."

@@ -42,16 +42,22 @@ optimizer = Adam(model.parameters())
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         hyper = [dict(group.hyper) for group in run.trace.groups(event)]
         rates = [group.get("lr") for group in hyper]
-        if event.kind == "step":
+        message = "{what} made {names} NaN or Inf at {position}, with finite gradients."
+        if origin.found:
+            message = "{names} held NaN or Inf already when first seen, at {position}."
+            what, fix = "", f"Check what it was made or loaded from, before {run.line(event.site)}."
+        elif event.kind == "step":
             what = f"`{run.called(event.optimizer.id)}.step()`" if event.optimizer else "The step"
             eps = [group["eps"] for group in hyper if "eps" in group]
             shown = f" (lr {_listed(rates)}" + (f", eps {_listed(eps)})" if eps else ")")
             fix = f"Check the hyperparameters of the step on {run.line(event.site)}{shown}."
         else:
-            what, fix = f"The {event.kind.replace('_', ' ')}", f"Check what is written on {run.line(event.site)}."
+            message = message.removesuffix(", with finite gradients.") + "."
+            what = _WHAT.get(event.kind, f"Something before the {event.kind.replace('_', ' ')}")
+            fix = f"Check what is written to it on {run.line(event.site)}, or before."
         yield run.finding(
             self,
-            message=f"{what} made {names[0]}{more} NaN or Inf at {event.position}, with finite gradients.",
+            message=message.format(what=what, names=names[0] + more, position=event.position),
             fix=fix,
             seq=origin.seq,
             last=max(origin.last, run.count - 1),
@@ -59,6 +65,10 @@ optimizer = Adam(model.parameters())
             optimizers=[event.optimizer.id] if event.optimizer else (),
             evidence={"lr": rates, **evidence(run, origin)},
         )
+
+
+_WHAT = {"mutation": "A change by hand", "load_state": "`load_state_dict`"}
+"""What wrote a parameter where it was no step."""
 
 
 def _listed(values: list[object]) -> str:
