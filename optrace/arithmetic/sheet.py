@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -197,4 +198,4 @@ class Sheet:
 def share(new: Real, old: Real) -> str:
     """How much of old + new is new, by size."""
     whole = abs(float(new)) + abs(float(old))
-    return f"{percent(abs(float(new)) / whole)} of it from this step" if whole else ""
+    return f"{percent(abs(float(new)) / whole)} of it from this step" if whole and math.isfinite(whole) else ""

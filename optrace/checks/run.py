@@ -194,7 +194,8 @@ class Run:
 def _tidy(sentence: str) -> str:
     """A sentence without the places that nobody knows: `the step (lr 1)`, not `the step on an unknown line (lr 1)`;
     and one step rather than 1 steps."""
-    return _ONE.sub(r"1 \1", _PLACE.sub("", sentence)).replace(f"before {UNKNOWN}", "before it").replace(f"after {UNKNOWN}", "after it")
+    sentence = _ONE.sub(r"1 \1", _PLACE.sub("", sentence))
+    return sentence.replace(f"before {UNKNOWN}", "before it").replace(f"after {UNKNOWN}", "after it")
 
 
 def _plain(value: Any) -> Any:

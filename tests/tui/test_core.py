@@ -430,7 +430,7 @@ def test_a_step_that_makes_a_parameter_nan_says_so(tmp_path: Path) -> None:
     with optrace.load(tmp_path / "nan.optrace") as trace:
         session = Session(trace)
         words = " ".join(plain(line) for line in session.machine.story.of(1, session.selected))
-        assert "weight: is no longer finite" in words
+        assert "weight is no longer finite" in words
         session.close()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from optrace.trace.model import Event
 from optrace.tui.core.effects import Summary
-from optrace.tui.core.numerals import count, listed, short
+from optrace.tui.core.numerals import count, listed, setting, short
 from optrace.tui.core.spans import Line, Span
 
 Named = Callable[[tuple[int, ...]], str]
@@ -15,7 +15,7 @@ Named = Callable[[tuple[int, ...]], str]
 
 def clip(event: Event, summary: Summary, named: Named) -> list[Line]:
     before, after = event.detail.get("norm_before"), event.detail.get("norm_after")
-    head = Span(str(event.detail.get("function", "clipping")), "event-other bold")
+    head = Span(str(event.detail.get("function", "Clipping")), "event-other bold")
     if not summary.rescaled:
         known = "" if before is None else f": their norm {_number(before)} is within the limit"
         text = f" left the gradients as they were{known}."
@@ -31,7 +31,7 @@ def scheduler(event: Event, summary: Summary, named: Named) -> list[Line]:
     before, after = event.detail.get("lr_before"), event.detail.get("lr_after")
     if before == after or not isinstance(before, list) or not isinstance(after, list):
         return [[head, Span(" left the learning rate as it was.")]]
-    pairs = [f"{_number(old)} → {_number(new)}" for old, new in zip(before, after, strict=False)]
+    pairs = [f"{setting(old)} → {setting(new)}" for old, new in zip(before, after, strict=False)]
     return [
         [
             head,
@@ -43,10 +43,10 @@ def scheduler(event: Event, summary: Summary, named: Named) -> list[Line]:
 
 
 def unscale(event: Event, summary: Summary, named: Named) -> list[Line]:
-    found = event.detail.get("found_inf") or []
+    found, scale = event.detail.get("found_inf") or [], event.detail.get("scale")
     line = [
         Span("unscale_", "event-other bold"),
-        Span(f" divided the gradients by the scale {_number(event.detail.get('scale'))}."),
+        Span(f" divided the gradients by the scale{'' if scale is None else f' {_number(scale)}'}."),
     ]
     if any(isinstance(value, (int, float)) and value for value in found):
         return [
@@ -74,7 +74,7 @@ def load(event: Event, summary: Summary, named: Named) -> list[Line]:
 def mark(event: Event, summary: Summary, named: Named) -> list[Line]:
     values = event.detail.get("values")
     if isinstance(values, dict):
-        text = ", ".join(f"{name} = {_number(value)}" for name, value in values.items())
+        text = ", ".join(f"{name} = {setting(value)}" for name, value in values.items())
         return [[Span("logged", "event-other bold"), Span(f" {text}")]]
     value = event.detail.get("value")
     return [

@@ -21,7 +21,8 @@ def short(value: float | None, digits: int = 3) -> str:
         return "0"
     size = abs(value)
     if 1e-3 <= size < 10 ** max(digits + 2, 5):
-        places = max(0, digits - 1 - math.floor(math.log10(size)))
+        rounded = float(f"{size:.{digits - 1}e}")  # 0.99999 is written as 1.00
+        places = max(0, digits - 1 - math.floor(math.log10(rounded)))
         text = f"{size:.{places}f}"
         if "." in text and float(text) == round(size):
             text = text.rstrip("0").rstrip(".")

@@ -86,6 +86,11 @@ class Story:
             return f"all {total} parameters"
         return f"{len(numbers)} of {total} parameters"
 
+    def _gradients(self, numbers: tuple[int, ...]) -> str:
+        """`the gradient of x was`, `the gradients of all 4 parameters were`."""
+        many = len(numbers) > 1
+        return f"the gradient{'s' * many} of {self._named(numbers)} {'were' if many else 'was'}"
+
     def _subject(self, numbers: tuple[int, ...], selected: Parameter | None) -> list[Parameter]:
         """The parameters a sentence's numbers are about."""
         if len(numbers) <= FEW:
@@ -333,7 +338,7 @@ class Story:
             ]
         ratio = self._readings.ratio(parameter, seq)
         if isinstance(ratio, float) and not math.isfinite(ratio):
-            return [[Span(f"{parameter.name}: ", "dim"), Span("is no longer finite.", "bad")]]
+            return [[Span(f"{parameter.name} ", "dim"), Span("is no longer finite.", "bad")]]
         if isinstance(ratio, float):
             return [[Span(f"{parameter.name}: ", "dim"), Span(f"moved by {about}{short(ratio)} of its own norm.")]]
         return []
@@ -354,7 +359,7 @@ class Story:
         subject = self._subject(cleared, selected)
         taken = [part for parameter in subject for part in self._parts.at(parameter, seq).just_cleared]
         if not taken:
-            return [Span("They held nothing but zeros.")]
+            return [Span("There was nothing in it but zeros.")]
         unused = [part for part in taken if part.fate == FRESH]
         if any(part.fate == FOUND for part in taken):
             return [Span(f"It was found there. {UNKNOWN}")]
@@ -375,12 +380,12 @@ class Story:
         head = Span("Changed by hand", "event-clear bold")
         if summary.cleared:
             how = "filled with zeros" if summary.zeroed else "set to None"
-            lines.append([head, Span(f": the gradient of {self._named(summary.cleared)} was {how}.")])
+            lines.append([head, Span(f": {self._gradients(summary.cleared)} {how}.")])
             lines.append(self._fate_of_cleared(event.seq, summary.cleared, selected))
         if summary.rescaled:
-            lines.append([head, Span(f": the gradient of {self._named(summary.rescaled)} was changed.")])
+            lines.append([head, Span(f": {self._gradients(summary.rescaled)} changed.")])
         if summary.deposited:
-            lines.append([head, Span(f": the gradient of {self._named(summary.deposited)} was set.")])
+            lines.append([head, Span(f": {self._gradients(summary.deposited)} set.")])
         if summary.moved:
             lines.append([head, Span(f": {self._named(summary.moved)} changed, and no optimizer did it.")])
         return lines or [[head, Span(": something was touched, and nothing is different.")]]
@@ -407,10 +412,10 @@ class Story:
 
 
 def _share(gradients: list[Gradient], old: Callable[[Part], bool]) -> float | None:
-    """The share of the old parts by norm; None where a part's norm is not known, as in a value that was sampled."""
+    """The share of the old parts by norm; None where a part's norm is not known (it was sampled) or no number."""
     parts = [part for gradient in gradients for part in gradient.parts]
     sizes = [part.norm for part in parts]
-    if any(size is None for size in sizes):
+    if any(size is None or not math.isfinite(size) for size in sizes):
         return None
     whole = sum(size for size in sizes if size is not None)
     return sum(part.norm or 0.0 for part in parts if old(part)) / whole if whole else None
