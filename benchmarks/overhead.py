@@ -2,7 +2,8 @@
 
 The bare loop and every recorder take turns within one process, so that a noisy machine slows all of
 them; each turn's time is divided by that of the bare turn beside it, and the median of the ratios
-counts. Starting and stopping a recorder are not in it, nor its first turns: a loop runs for hours.
+counts. Starting and stopping a recorder are not in it, nor its first turns: a loop runs for hours. What these cost
+optrace beyond bare turns is a table of its own.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.recorders import RECORDERS, After, Recorder, nothing
+from benchmarks.recorders import RECORDERS, After, nothing
 from benchmarks.workloads import WORKLOADS, Workload
 
 ROUNDS = 7
 LEAST_ROUNDS = 3  # a spread needs as many
 LONG = 1.0  # seconds of a bare turn above which what others cost is measured with one optimizer alone
-PATIENCE = 6.0  # seconds; a recorder that has taken longer gets no further round, or turn
+PATIENCE = 5.0  # seconds; a recorder that has taken longer gets no further round, or turn
 FEW_ROUNDS = {"wandb": 3}  # starting it takes seconds
 WARM = 2  # the first turns also store names, texts and first values; past the budget the second is a keyframe
+FEW = 2  # turns that are timed at the least
+PERIODS = {"optrace sampled": 8}  # turns of which one costs more: any round has the same share of such
 ROOM = 2 << 30  # bytes of disk and memory that are left alone
 
 
@@ -41,6 +44,8 @@ class Row:
     bare: list[float] = field(default_factory=list)
     """Seconds a turn, one for each round."""
     ratios: dict[str, list[float]] = field(default_factory=dict)
+    once: dict[str, list[float]] = field(default_factory=dict)
+    """Seconds that starting, the first turns and stopping took beyond as many bare turns."""
     missing: dict[str, str] = field(default_factory=dict)
     """Why a recorder was left out."""
 
@@ -56,7 +61,7 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
         return Row(name, optimizer, device, 0, missing=dict.fromkeys(names, f"the model does not fit: {_line(error)}"))
     row = Row(name, optimizer, device, workload.elements)
     one = min(_turns(workload, None, 1) for _ in range(3))
-    count = max(1, round(seconds / one))
+    count = max(FEW, round(seconds / one))
     _turns(workload, None, count)
     if one > LONG and optimizer != "sgd":
         others = [name for name in names if not name.startswith("optrace")]
@@ -65,7 +70,7 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
     for number in range(ROUNDS):
         if names and all(name in row.missing or _enough(name, spent[name], number, seconds, one) for name in names):
             break
-        bare = _round(nothing, workload, count, seconds, folder)
+        bare, _ = _round("bare", workload, count, seconds, folder)
         row.bare.append(bare)
         for recorder in names:
             if recorder in row.missing or _enough(recorder, spent[recorder], number, seconds, one):
@@ -76,8 +81,9 @@ def measure(name: str, optimizer: str, device: str, names: list[str], seconds: f
                 continue
             start = time.perf_counter()
             try:
-                took = _round(RECORDERS[recorder], workload, count, seconds, folder)
+                took, once = _round(recorder, workload, count, seconds, folder, bare)
                 row.ratios.setdefault(recorder, []).append(took / bare)
+                row.once.setdefault(recorder, []).append(once)
             except Exception as error:  # theirs or ours: the other figures are still wanted
                 row.missing[recorder] = _line(error)
             spent[recorder] += time.perf_counter() - start
@@ -91,17 +97,25 @@ def _enough(recorder: str, spent: float, number: int, seconds: float, one: float
     return spent > PATIENCE or number >= FEW_ROUNDS.get(recorder, ROUNDS)
 
 
-def _round(recorder: Recorder, workload: Workload, count: int, seconds: float, folder: Path) -> float:
-    """Seconds a turn. A recorder that is slower than the loop gets fewer turns."""
+def _round(
+    name: str, workload: Workload, count: int, seconds: float, folder: Path, bare: float = 0.0
+) -> tuple[float, float]:
+    """Seconds a turn, and what was spent around these turns. What is slower than the loop gets fewer turns."""
     gc.collect()
-    with recorder(workload, folder) as after:
-        warm = max(1 if recorder is nothing or after is not None else WARM, count // 20)
+    start = time.perf_counter()
+    timed = 0.0
+    with RECORDERS.get(name, nothing)(workload, folder) as after:
+        warm = max(1 if name == "bare" or after is not None else WARM, count // 20)
         one = _turns(workload, after, warm) / warm
-        if one > PATIENCE:
-            return one
+        if one > PATIENCE and name not in PERIODS:
+            return one, 0.0
         if after is not None:  # it comes after the step, and may be a hundred times as slow
             count = max(1, min(count, round(2 * seconds / one)))
-        return _turns(workload, after, count) / count
+        if name in PERIODS:
+            count += -count % PERIODS[name]
+            os.sync()  # the first keyframe is written to the disk; the next one comes after thousands of turns
+        timed = _turns(workload, after, count)
+    return timed / count, time.perf_counter() - start - timed - warm * bare
 
 
 def _turns(workload: Workload, after: After | None, count: int) -> float:
@@ -168,7 +182,21 @@ def table(rows: Iterable[Row], names: list[str], write: Callable[[str], None]) -
         write(f"| {row.workload} | {row.elements:,} | {row.optimizer} | {bare} | " + " | ".join(cells) + " |")
     for note, where in notes.items():
         write(f"\nNot measured ({', '.join(where)}): {note}.")
+    _once(done, [name for name in names if name.startswith("optrace")], write)
     return done
+
+
+def _once(rows: list[Row], names: list[str], write: Callable[[str], None]) -> None:
+    """What a recording costs beside its turns."""
+    if not names:
+        return
+    write("\nOnce for each recording: starting it, its first turns with the first value of everything (where values")
+    write("are sampled, with a keyframe of all of them), and closing it; beyond what bare turns take.\n")
+    write("| workload | optimizer | " + " | ".join(names) + " |")
+    write("| --- | --- |" + " --: |" * len(names))
+    for row in rows:
+        cells = [_time(max(0.0, statistics.median(row.once[name]))) if name in row.once else "–" for name in names]
+        write(f"| {row.workload} | {row.optimizer} | " + " | ".join(cells) + " |")
 
 
 def _ratio(ratios: list[float]) -> str:
