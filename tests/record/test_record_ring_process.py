@@ -57,12 +57,15 @@ def expected(turns: int) -> list[np.ndarray]:
     return found
 
 
-def start(folder: Path, each: str, *options: str, last: int = 20, before: str = QUICK) -> subprocess.Popen[str]:
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+
+
+def start(folder: Path, each: str, last: int = 20, before: str = QUICK) -> subprocess.Popen[str]:
     (folder / "train.py").write_text(before + LOOP.format(each=each), encoding="utf-8")
-    command = [sys.executable, "-m", "optrace", "run", "--last", str(last), *options, "train.py"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "optrace", "run", "--last", str(last), "train.py"]
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
@@ -206,9 +209,8 @@ def test_a_missing_zero_grad_ends_it_but_not_where_it_is_ignored(tmp_path: Path)
     wrong = "(0 if turn else 1) or [p.grad.mul_(1) for p in model.parameters()]"
     loop = LOOP.replace("    optimizer.zero_grad()\n", "")
     (tmp_path / "one.py").write_text(loop.format(each=f"{wrong}; time.sleep(0.001)\n    if turn > 6000: break"))
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "optrace", "run", "--last", "500"]
-    process = subprocess.Popen([*command, "one.py"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "optrace", "run", "--last", "500", "one.py"]
+    process = subprocess.Popen(command, cwd=tmp_path, env=environment(), stderr=subprocess.PIPE, text=True)
     try:
         line = next(line for line in process.stderr if "kept iterations" in line)
         assert "OT101 missing-zero-grad at one.py:" in line
@@ -221,25 +223,15 @@ def test_told_to_keep_from_another_terminal(tmp_path: Path) -> None:
     process = start(tmp_path, "time.sleep(0.001)")
     try:
         wait_for(lambda: length(tmp_path / "train.optrace") > 60)
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-        told = subprocess.run(
-            [sys.executable, "-m", "optrace", "keep", "train.optrace", "the fan is loud"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+
+        def keep(*why: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, "-m", "optrace", "keep", "train.optrace", *why]
+            return subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60)
+
+        told = keep("the fan is loud")
         assert told.returncode == 0, told.stderr
         assert told.stdout.startswith("kept iterations ")
-        again = subprocess.run(
-            [sys.executable, "-m", "optrace", "keep", "train.optrace"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        again = keep()
         assert again.returncode == 2
         assert "has ended" in again.stderr
         assert process.poll() is None
