@@ -30,6 +30,7 @@ from textual.screen import Screen
 
 import optrace
 from optrace.tui.app import ViewApp
+from optrace.tui.base import unhindered
 from optrace.tui.core.session import View
 from optrace.tui.core.tabs import TABS
 from optrace.tui.screens.keys import KEYS, sign
@@ -50,10 +51,12 @@ class Times:
     wall: list[float] = field(default_factory=list)
     processor: list[float] = field(default_factory=list)
 
-    def __iadd__(self, other: Times) -> Times:
-        self.wall += other.wall
-        self.processor += other.processor
-        return self
+    def add(self, wall: float, processor: float) -> None:
+        self.wall.append(wall)
+        self.processor.append(processor)
+
+    def __add__(self, other: Times) -> Times:
+        return Times(self.wall + other.wall, self.processor + other.processor)
 
 
 class Nowhere(HeadlessDriver):
@@ -81,12 +84,23 @@ def keys() -> Iterator[tuple[str, str]]:
             yield binding.key.split(",")[0], sign(binding)
 
 
-def measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[str, ...] = TABS) -> Measured:
-    """Press each key so often, over all tabs."""
-    return asyncio.run(_measure(path, size, presses, tabs))
+def everywhere(tabs: tuple[str, ...] = TABS) -> list[tuple[str, str, str]]:
+    """Each key in each of these tabs: the tab, the key, and how it is written."""
+    return [(tab, *key) for tab in tabs for key in keys()]
 
 
-async def _measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[str, ...]) -> Measured:
+def in_turn() -> list[tuple[str, str, str]]:
+    """Each key once; the tabs take turns."""
+    return [(TABS[number % len(TABS)], *key) for number, key in enumerate(keys())]
+
+
+def measure(path: Path, size: tuple[int, int], presses: list[tuple[str, str, str]], rounds: int = 1) -> Measured:
+    """Press keys in tabs of the inspector: in each round at another place, once cold and then warm."""
+    with unhindered():  # as the app is where it has the process for itself
+        return asyncio.run(_measure(path, size, presses, rounds))
+
+
+async def _measure(path: Path, size: tuple[int, int], presses: list[tuple[str, str, str]], rounds: int) -> Measured:
     app = Watched(optrace.load(path), ascii_only=False)
     app.driver_class = Nowhere
     running = asyncio.create_task(app.run_async(size=size))
@@ -95,45 +109,20 @@ async def _measure(path: Path, size: tuple[int, int], presses: int, tabs: tuple[
     try:
         while not app.session.findings.ready:
             await asyncio.sleep(0.05)
-        gc.freeze()  # as the app does where it is alone in its process
-        for tab in tabs:
-            for key, shown in keys():
-                for _ in range(max(1, presses // RUN // len(tabs))):
-                    await _begin(app, tab, chance)
-                    for number in range(RUN):
-                        took = await _press(app, key)
-                        entry = found["warm" if number else "cold", shown]
-                        entry.wall.append(took[0])
-                        entry.processor.append(took[1])
-                        if app.screen is not app.main:
-                            await _press(app, "escape")
+        await asyncio.sleep(0.5)  # what is got ready for the first keys
+        gc.freeze()
+        for tab, key, shown in presses:
+            for _ in range(rounds):
+                await _begin(app, tab, chance)
+                for number in range(RUN):
+                    found["warm" if number else "cold", shown].add(*await _press(app, key))
+                    if app.screen is not app.main:
+                        found["warm", "Esc (window)"].add(*await _press(app, "escape"))
     finally:
         app.exit()
         await running
         app.close()
     return found
-
-
-def first_screen(path: Path, size: tuple[int, int] = (120, 36)) -> tuple[float, float]:
-    """When (`time.perf_counter`) the screen first showed the trace, and the most memory held by then, MB."""
-    return asyncio.run(_first_screen(path, size))
-
-
-async def _first_screen(path: Path, size: tuple[int, int]) -> tuple[float, float]:
-    from benchmarks.reading import memory
-
-    app = Watched(optrace.load(path), ascii_only=False)
-    app.driver_class = Nowhere
-    running = asyncio.create_task(app.run_async(size=size))
-    try:
-        while not app.drawn[0]:
-            await asyncio.sleep(0.001)
-        await _idle(app)
-        return app.drawn[0], memory()
-    finally:
-        app.exit()
-        await running
-        app.close()
 
 
 async def _begin(app: Watched, tab: str, chance: random.Random) -> None:
@@ -197,7 +186,7 @@ def summary(found: Measured) -> list[tuple[str, str]]:
         whole = Times()
         for (kind, _), times in found.items():
             if kind == state:
-                whole += times
+                whole = whole + times
         own = {key: percentile(times.processor, 0.99) for (kind, key), times in found.items() if kind == state}
         worst = max(own, key=lambda key: own[key])
         rows.append((f"keys, {state}: p50, p99 by the clock", _pair(whole.wall)))
@@ -219,12 +208,13 @@ def main() -> None:
     parser.add_argument("--slow", type=float, default=20, help="list the keys whose p99 is above so many ms (20)")
     chosen = parser.parse_args()
     trace = chosen.trace.absolute()
-    sizes = [tuple(map(int, size.split("x"))) for size in chosen.size] if chosen.size else SIZES
+    sizes = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in chosen.size or ()] or SIZES
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # pictures are saved where one is
         for size in sizes:
             began = os.getloadavg()[0]
-            found = measure(trace, size, chosen.presses, tuple(chosen.tab or TABS))
+            tabs = tuple(chosen.tab or TABS)
+            found = measure(trace, size, everywhere(tabs), max(1, chosen.presses // RUN // len(tabs)))
             print(f"{trace.name} at {size[0]}x{size[1]}, load {began:.1f} to {os.getloadavg()[0]:.1f}")
             for label, value in summary(found):
                 print(f"  {label}: {value}")

@@ -26,19 +26,23 @@ torch.set_num_threads(1)
 kind, turns, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 if kind == "long":
     model, width = nn.Linear(1, 1), 1
-else:
+elif kind == "wide":
     model, width = nn.Sequential(*(m for _ in range(1250) for m in (nn.Linear(8, 8), nn.LayerNorm(8)))), 8
+else:
+    model, width = nn.Sequential(*(nn.Linear(1024, 1024) for _ in range(6))), 1024
 optimizer = torch.optim.SGD(model.parameters(), lr=0.001)
 inputs, targets = torch.randn(4, width), torch.randn(4, width)
-with optrace.record(path, budget="8GB"):
+with optrace.record(path, budget="20MB" if kind == "sampled" else "8GB"):
     for _ in range(turns):
         optimizer.zero_grad()
         nn.functional.mse_loss(model(inputs), targets).backward()
         optimizer.step()
 """
 IMPORT = "import time; t = time.perf_counter(); import optrace; print(time.perf_counter() - t)"
-TRACES = {"long": 333_334, "wide": 20}
-"""`long`: two parameters and a million events. `wide`: 5,000 parameters and 60 events. Turns of the loop."""
+TRACES = {"long": 333_334, "wide": 20, "sampled": 20}
+"""`long`: two parameters and a million events. `wide`: 5,000 parameters and 60 events. `sampled`: 12 parameters, of a
+million elements each the largest, past the budget; for the keys alone. Turns of the loop.
+"""
 
 
 Measured = tuple[str, str, float]
@@ -50,16 +54,17 @@ def measure(kind: str, turns: int, folder: Path, quick: bool) -> list[Measured]:
     with tempfile.TemporaryDirectory(dir=folder) as made:
         path = Path(made) / "run.optrace"
         subprocess.run([sys.executable, "-c", RECORD, kind, str(turns), str(path)], check=True)
+        if kind == "sampled":
+            return _elsewhere("keys", path, "quick" if quick else "")
         rows = _elsewhere("read", path)
         if kind == "long":
             rows += _elsewhere("screen", path)
-            rows += _elsewhere("keys", path, "quick" if quick else "")
-    return rows
+        return rows + _elsewhere("keys", path, "quick" if quick else "")
 
 
 def _elsewhere(what: str, path: Path, *more: str) -> list[Measured]:
     """What a fresh process measures."""
-    command = [sys.executable, "-m", "benchmarks.reading", what, str(path), repr(time.perf_counter()), *more]
+    command = [sys.executable, "-m", "benchmarks.reading", what, str(path), *more]
     found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return [(str(label), str(text), float(number)) for label, text, number in json.loads(found.splitlines()[-1])]
 
@@ -133,43 +138,47 @@ def memory() -> float:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def first_screen(path: Path, started: float) -> list[Measured]:
-    """From the start of this process until the screen shows the trace; a terminal is not in it."""
-    from benchmarks import keys
+def first_screen(path: Path) -> list[Measured]:
+    """From the start of `optrace view` until a terminal has its first screen."""
+    from benchmarks import first
 
-    drawn, memory = keys.first_screen(path)
-    return [
-        ("first screen", f"{drawn - started:.2f} s", drawn - started),
-        ("first screen: memory", f"{memory:.0f} MB", memory),
-    ]
+    took, held = first.first_screen(path)
+    return [("first screen", f"{took:.2f} s", took), ("first screen: memory", f"{held:.0f} MB", held)]
 
 
 def presses(path: Path, quick: bool) -> list[Measured]:
-    """Every key of the screen, in some tabs of the inspector.
+    """Every key of the screen at three sizes; the tabs of the inspector take turns.
 
     Cold: from places where nothing was looked at yet. Warm: from where it was just pressed.
     """
     from benchmarks import keys
 
     trace = path.absolute()
+    rows: list[Measured] = []
+    whole: keys.Measured = {}
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # pictures are saved where one is
-        found = keys.measure(trace, (120, 36), 20, keys.TABS[:1] if quick else keys.TABS[1::2])
-    rows = []
-    for state in ("cold", "warm"):
-        times = [took for (kind, _), each in found.items() if kind == state for took in each.wall]
-        late = keys.percentile(times, 0.99)
-        text = f"{statistics.median(times) * 1e3:.1f}, {late * 1e3:.1f} ms, {len(times):,} presses"
-        rows.append((f"key press, {state}: p50, p99", text, late))
+        for size in keys.SIZES[1:2] if quick else keys.SIZES:
+            found = keys.measure(trace, size, keys.in_turn())
+            slowest = sorted(found.items(), key=lambda entry: -max(entry[1].wall))[:3]
+            words = ", ".join(f"`{key}` {max(times.wall) * 1e3:.0f} ms {state}" for (state, key), times in slowest)
+            rows.append((f"slowest key presses at {size[0]}×{size[1]}", words, max(slowest[0][1].wall)))
+            for entry, times in found.items():
+                whole[entry] = whole.get(entry, keys.Times()) + times
+    for state in ("warm", "cold"):
+        taken = [took for (kind, _), each in whole.items() if kind == state for took in each.wall]
+        late = keys.percentile(taken, 0.99)
+        text = f"{statistics.median(taken) * 1e3:.1f}, {late * 1e3:.1f} ms, {len(taken):,} presses"
+        rows.insert(0, (f"key press, {state}: p50, p99", text, late))
     return rows
 
 
 def main() -> None:
-    what, path, started, *more = sys.argv[1:]
+    what, path, *more = sys.argv[1:]
     if what == "read":
         rows = read(Path(path))
     else:
-        rows = first_screen(Path(path), float(started)) if what == "screen" else presses(Path(path), "quick" in more)
+        rows = first_screen(Path(path)) if what == "screen" else presses(Path(path), "quick" in more)
     print(json.dumps(rows))
 
 

@@ -37,6 +37,10 @@ TARGETS = [
     Target("long", "first screen: memory", 250, " MB"),
     Target("long", "key press, cold: p50, p99", 33, " ms", 1e3),
     Target("long", "key press, warm: p50, p99", 33, " ms", 1e3),
+    Target("wide", "key press, cold: p50, p99", 33, " ms", 1e3),
+    Target("wide", "key press, warm: p50, p99", 33, " ms", 1e3),
+    Target("sampled", "key press, cold: p50, p99", 33, " ms", 1e3),
+    Target("sampled", "key press, warm: p50, p99", 33, " ms", 1e3),
     Target("long", "`check`, all rules", 5, " s"),
 ]
 

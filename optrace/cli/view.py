@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from importlib import import_module
 
 from optrace.cli.command import Command, add_trace, open_trace
 from optrace.cli.text import printable
 from optrace.errors import OptraceError
+from optrace.tui.starting import opened
 
 
 class View(Command):
@@ -25,10 +25,9 @@ class View(Command):
         add_trace(parser)
 
     def run(self, arguments: argparse.Namespace) -> int:
-        gc.disable()  # until the screen is there: a twelfth of the time was looking for garbage in what is imported
-        trace = open_trace(arguments.trace)  # what cannot be read is said before the screen changes
         if not (sys.stdin.isatty() and sys.stdout.isatty()):
-            trace.close()
+            open_trace(arguments.trace).close()  # what cannot be read is said first
             shown = f"optrace show {arguments.trace}"
             raise OptraceError(f"optrace view needs a terminal; without one there is: {printable(shown)}")
+        trace = opened(arguments.trace)  # what cannot be read is said before the screen changes
         return int(import_module("optrace.tui.app").show(trace))

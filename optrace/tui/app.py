@@ -21,6 +21,7 @@ class ViewApp(BaseApp):
         super().__init__(**settings)
         self._whole = trace
         self._screens: dict[str, MainScreen] = {}
+        self._told = False
         self.main = self._screen(trace.process)
         self.session = self.main.session
 
@@ -58,7 +59,14 @@ class ViewApp(BaseApp):
         return screen
 
     def _computed(self) -> None:
-        self.call_later_from_thread(self.main.redraw)
+        """A worker has found something out. Of all that comes before the screen gets to it, it is told once."""
+        if not self._told:
+            self._told = True
+            self.call_later_from_thread(self._redraw)
+
+    def _redraw(self) -> None:
+        self._told = False
+        self.main.redraw()
 
 
 def run(path: str | os.PathLike[str], **settings: Any) -> int:

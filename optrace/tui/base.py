@@ -8,8 +8,8 @@ import locale
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from textual.app import App, SystemCommand
@@ -18,10 +18,18 @@ from textual.message import Message
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 
+from optrace.tui.screens.help import help_entries
 from optrace.tui.screens.keys import sign
+from optrace.tui.screens.listing import Listing
 from optrace.tui.screens.main import MainScreen
+from optrace.tui.screens.over import TOGETHER
+from optrace.tui.screens.prompt import Prompt
+from optrace.tui.stylesheet import KeptStylesheet
 from optrace.tui.theme import DARK, LIGHT
 from optrace.tui.widgets.lines import Lines
+
+SOON = 0.15
+"""Seconds from the first screen until what may be wanted next is got ready."""
 
 
 class _Later(Message):
@@ -38,9 +46,10 @@ class BaseApp(App[None]):
     TITLE = "optrace"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+z", "suspend_process", "Into the background", show=False)]
     ENABLE_COMMAND_PALETTE = True
+    SCREENS: ClassVar[dict[str, Callable[[], Screen[Any]]]] = {kind.NAME: kind for kind in (Listing, Prompt)}
     CSS = """
     .-poor SourcePane, .-poor TablePane, .-poor StoryPane, .-poor InspectorPane { border: ascii $border; }
-    .-poor Listing > Vertical, .-poor Prompt > Vertical { border: ascii $primary; }
+    .-poor Listing > Box, .-poor Prompt > Box { border: ascii $primary; }
     .-poor Lines { scrollbar-size: 0 0; }
     """
 
@@ -53,17 +62,14 @@ class BaseApp(App[None]):
         self.register_theme(LIGHT)
         light = _light_background() if light is None else light
         self.theme = "optrace-light" if light else "optrace-dark"
+        self.stylesheet = self._rules = KeptStylesheet(self.get_css_variables())
         self.set_class(self.ascii_only, "-poor")
 
     def run(self, *arguments: Any, **settings: Any) -> None:
         """Show it until the user leaves, with no long pause between a key and what it does."""
-        sys.setswitchinterval(0.001)  # workers give way to keys sooner
         self._alone = True
-        gc.freeze()  # looking for garbage among all that was imported takes 50 ms each time
-        try:
+        with unhindered():
             super().run(*arguments, **settings)
-        finally:
-            gc.unfreeze()
 
     def on_load(self) -> None:
         """Leave in good order also where that is told from outside, with the terminal as it was."""
@@ -74,9 +80,26 @@ class BaseApp(App[None]):
                     asyncio.get_running_loop().add_signal_handler(number, self.exit, None, 128 + number)
 
     def on_ready(self) -> None:
+        self.app_resume_signal.subscribe(self, lambda app: self.screen.refresh())  # the terminal was somebody else's
+        self.set_timer(SOON, self._get_ready)
         if self._alone:  # in a process of its own, not among somebody's tests
             gc.freeze()
             gc.enable()
+
+    def _get_ready(self) -> None:
+        """Make the windows, and read the other theme's rules: the first key to want them finds them there."""
+        if not self.get_screen(Listing.NAME).is_running:
+            self.push_screen(
+                Listing.of(self, "", help_entries(self.ascii_only), ())
+            )  # which makes it; nothing is drawn in between
+            self.pop_screen()
+        if not self.get_screen(Prompt.NAME).is_running:
+            self.push_screen(Prompt.of(self, "", "", lambda text: None, lambda text: [("", "")] * 11))
+            self.pop_screen()
+        self.call_after_refresh(self._read_themes)
+
+    def _read_themes(self) -> None:
+        self._rules.parse_for({**theme.to_color_system().generate(), **theme.variables} for theme in (DARK, LIGHT))
 
     def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
         """Have the screen's thread do something, without waiting for it, unless what it is a method of has gone."""
@@ -87,13 +110,12 @@ class BaseApp(App[None]):
         if not isinstance(owner, MessagePump) or owner.is_attached:
             message.work(*message.arguments)
 
-    def watch_theme(self, name: str) -> None:
-        self.call_after_refresh(self._repaint)
-
-    def _repaint(self) -> None:
+    def refresh_css(self, animate: bool = True) -> None:
+        self.delay_update(TOGETHER)
+        super().refresh_css(animate)
         for screen in self.screen_stack:
             for pane in screen.query(Lines):
-                pane.repaint()
+                pane.recolour()
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Every key's action by its name."""
@@ -107,6 +129,21 @@ class BaseApp(App[None]):
                 await screen.run_action(action)
 
             yield SystemCommand(binding.description, f"key {sign(binding)}", act)
+
+
+@contextmanager
+def unhindered() -> Iterator[None]:
+    """Let nothing in this process hold up a key for long: no other thread, and no looking for garbage."""
+    interval, thresholds = sys.getswitchinterval(), gc.get_threshold()
+    sys.setswitchinterval(0.001)  # workers give way to keys sooner
+    gc.set_threshold(5000, 20, 50)  # one look among all that lives long takes as long as a key may
+    gc.freeze()  # and among all that was imported 50 ms
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*thresholds)
+        sys.setswitchinterval(interval)
 
 
 def _poor() -> bool:

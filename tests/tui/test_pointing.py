@@ -16,7 +16,7 @@ from optrace.tui.core.canvas import AXIS
 from optrace.tui.core.tabs.values import HEAD, margin_of
 from optrace.tui.core.timeline import LABEL
 from optrace.tui.screens.listing import EntryLines, Listing
-from optrace.tui.screens.prompt import Prompt
+from optrace.tui.screens.prompt import Completions, Prompt
 from optrace.tui.widgets.lines import Lines
 from tests.tui.conftest import Opened
 from tests.tui.drawing import click, click_on, press, screen_text, settle, spots, wheel
@@ -315,7 +315,7 @@ async def test_questions_by_mouse_alone(network: Path, opened: Opened, size: Siz
         await click_on(app, pilot, "Enter ok")
         assert app.session.seq == 14
         await press(app, pilot, "c", *"grad_n")
-        first = app.screen.query_one(OptionList).region
+        first = app.screen.query_one(Completions).region
         await click(app, pilot, first.x + 3, first.y)
         assert app.screen.query_one(Input).value.startswith("grad_n")
         await pilot.press(*" > 0")  # what was clicked has not taken the keys away

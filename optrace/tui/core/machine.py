@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,8 +38,10 @@ class Machine:
         self.timeline = Timeline(trace, self.owners, self.effects)
 
     def prepare(self) -> None:
-        """Do beforehand, in a thread, what would hold up a key: the ledger, and what each kind of event did."""
+        """Do beforehand, in a thread, what would hold up a key: ledger, arithmetic, what each kind of event did."""
         self.parts.prepare()
+        import_module("optrace.arithmetic.rules").names()  # which imports them all
+        import_module("optrace.arithmetic.explain")
         effects, first = np.unique(self.trace.column("effect"), return_index=True)
         for effect, seq in list(zip(effects.tolist(), first.tolist(), strict=True))[:128]:
             if effect >= 0:

@@ -19,12 +19,10 @@ from optrace.tui.core.readings import Stats
 from optrace.tui.core.tabs import TABS
 from optrace.tui.core.tabs.history import STATISTICS
 from optrace.tui.core.tabs.values import VIEWS, Look, shown_kinds
+from optrace.tui.starting import COLUMNS
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
-
-WARM = ("kind", "flags", "iteration", "index", "optimizer", "effect", "groups", "loss")
-"""Columns that a screen reads."""
 
 
 @dataclass
@@ -52,7 +50,7 @@ class Session:
         """`whole` is the run of several processes that the trace is one of."""
         self.trace = trace
         self.whole = whole or trace
-        trace.take(*WARM)
+        trace.take(*COLUMNS)
         self.machine = Machine(trace, on_ready)
         self._on_ready = on_ready
         self.cursor = Cursor(trace)
@@ -125,7 +123,7 @@ class Session:
         try:
             # What was read before belongs to other numbers where events were let go meanwhile.
             machine = Machine(trace, self._on_ready, self.machine if trace.base == self.trace.base else None)
-            trace.take(*WARM)
+            trace.take(*COLUMNS)
             machine.prepare()
         except BaseException:
             trace.close()

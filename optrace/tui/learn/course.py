@@ -174,7 +174,9 @@ class CourseScreen(Screen[None]):
             self._filtered(before if text is None else text.strip())
 
         said = (self.words("key ok"), "", self.words("key cancel"))
-        prompt = Prompt(self.words("filter"), "", lambda text: None, text=before, changed=self._filtered, words=said)
+        prompt = Prompt.of(
+            self.app, self.words("filter"), "", lambda text: None, text=before, changed=self._filtered, words=said
+        )
         self.app.push_screen(prompt, done)
 
     def _filtered(self, text: str) -> None:

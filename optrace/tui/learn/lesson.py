@@ -325,7 +325,7 @@ class LessonScreen(MainScreen):
         entries = printed(self.runs.output(self.run), self.words)
         bottom = walking(self.words("key scroll"), self.words("key close"), self.words.sign("↑ ↓"))
         title = self.words("printed by", script=script)
-        self.app.push_screen(Listing(title, entries, bottom, choosing=False, verbs=()))
+        self.app.push_screen(Listing.of(self.app, title, entries, bottom, choosing=False, verbs=()))
 
     def action_page_of_text(self, by: int) -> None:
         text = self.lesson.text
@@ -337,4 +337,4 @@ class LessonScreen(MainScreen):
     def action_help(self) -> None:
         bottom = walking(self.words("key scroll"), self.words("key close"), self.words.sign("↑ ↓"))
         entries = help_in_a_lesson(self.words)
-        self.app.push_screen(Listing(self.words("key help"), entries, bottom, choosing=False, verbs=()))
+        self.app.push_screen(Listing.of(self.app, self.words("key help"), entries, bottom, choosing=False, verbs=()))

@@ -149,9 +149,7 @@ class RunningScreen(Screen[Outcome]):
         words = self.words
         leave = Key("Esc", words("key close"), ("cancel",))
         open_ = Key(words.sign("⏎"), words("key open anyway"), ("open",))
-        self.keybar.keys = (leave,) if self.runs.failures else (open_, leave)
-        self.keybar.least = tuple(key.word for key in self.keybar.keys)
-        self.keybar.repaint()
+        self.keybar.offer((leave,) if self.runs.failures else (open_, leave))
         self.body.show()
 
     def action_open(self) -> None:

@@ -23,7 +23,9 @@ class Asking(Moving):
     """A part of the main screen."""
 
     def action_help(self) -> None:
-        self.app.push_screen(Listing("Help", help_entries(self._poor()), walking("scroll"), choosing=False, verbs=()))
+        self.app.push_screen(
+            Listing.of(self.app, "Help", help_entries(self._poor()), walking("scroll"), choosing=False, verbs=())
+        )
 
     def _poor(self) -> bool:
         return bool(getattr(self.app, "ascii_only", False))
@@ -35,7 +37,7 @@ class Asking(Moving):
 
         walk, leave = walking("choose")
         bottom = (walk, Key("Enter", "go there", ("take('enter')",)), leave)
-        self.app.push_screen(Listing("Findings", finding_entries(self.session), bottom), done)
+        self.app.push_screen(Listing.of(self.app, "Findings", finding_entries(self.session), bottom), done)
 
     def action_compare(self) -> None:
         if self.session.mark is None:
@@ -63,7 +65,7 @@ class Asking(Moving):
                 self.moved(self.session.cursor.jump(self.session.cursor.parse(text)))
 
         hint = "12:2 iteration and event · 12 iteration · 50% of the run · #300 event number · end · [3,7] element"
-        self.app.push_screen(Prompt("Go to", hint, check), done)
+        self.app.push_screen(Prompt.of(self.app, "Go to", hint, check), done)
 
     def _checked_element(self, text: str) -> tuple[int, ...]:
         from optrace.arithmetic.explain import checked
@@ -82,7 +84,8 @@ class Asking(Moving):
             self.set_filter(before if text is None else text.strip())
 
         self.app.push_screen(
-            Prompt(
+            Prompt.of(
+                self.app,
                 "Filter parameters",
                 "part of a name, or several · Enter keeps it · Esc leaves it as it was",
                 _anything,
@@ -135,7 +138,8 @@ class Asking(Moving):
 
         hint = 'grad_norm > 10 and kind == "backward" · isnan(loss) · param("fc1.weight").stale · Tab completes'
         self.app.push_screen(
-            Prompt(
+            Prompt.of(
+                self.app,
                 "Run to where",
                 hint,
                 lambda text: _parsed(text, self.session),
@@ -167,7 +171,9 @@ class Asking(Moving):
             walking("")[1],
         )
         entries = condition_entries(self.session)
-        self.app.push_screen(Listing("Conditions", entries, bottom, verbs=("enter", "add", "delete")), done)
+        self.app.push_screen(
+            Listing.of(self.app, "Conditions", entries, bottom, verbs=("enter", "add", "delete")), done
+        )
 
     # Pictures
 

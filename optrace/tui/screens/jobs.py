@@ -151,4 +151,4 @@ class Jobs(Panes):
         self._stop = None
         self.keybar.say([Span(failure, "bad")] if failure else [])
         if entries is not None and self.app.screen is self:
-            self.app.push_screen(Listing("Compare", entries, walking("scroll"), choosing=False, verbs=()))
+            self.app.push_screen(Listing.of(self.app, "Compare", entries, walking("scroll"), choosing=False, verbs=()))

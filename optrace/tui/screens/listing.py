@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from textual.app import ComposeResult
+from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Vertical
 
 from optrace.tui.core.spans import Line, Span, fit, tinted, wrap
 from optrace.tui.messages import RowChosen
-from optrace.tui.screens.over import Over
+from optrace.tui.screens.over import Box, Over
 from optrace.tui.widgets.keybar import Key, KeyBar, Keys
 from optrace.tui.widgets.lines import Lines
 
@@ -22,15 +21,27 @@ Entries = Callable[[int], list[list[Line]]]
 class EntryLines(Lines):
     """Entries one under another; one of them may be the chosen one."""
 
-    DEFAULT_CSS = "EntryLines { height: 1fr; overflow-y: auto; scrollbar-gutter: stable; }"
+    # The bar is always there: one that comes and goes has the window laid out once more.
+    DEFAULT_CSS = """
+    EntryLines {
+        height: 1fr; overflow-y: scroll;
+        scrollbar-background: $surface; scrollbar-background-hover: $surface; scrollbar-background-active: $surface;
+    }
+    """
 
-    def __init__(self, entries: Entries, choosing: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._make = entries
-        self._choosing = choosing
+        self._make: Entries = lambda width: []
+        self._choosing = False
         self._lines: list[tuple[int, Line]] = []
         self.chosen = 0
         self.count = 0
+
+    def fill(self, entries: Entries, choosing: bool) -> None:
+        """Show these from the first on."""
+        self._make, self._choosing, self.chosen = entries, choosing, 0
+        self.scroll_to(y=0, animate=False, force=True)
+        self.show()
 
     def prepare(self, width: int, height: int) -> int:
         entries = self._make(max(10, width - 3))
@@ -69,9 +80,10 @@ class Listing(Over[tuple[str, int] | None]):
 
     CSS = """
     Listing { align: center middle; background: $background 55%; }
-    Listing > Vertical { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $primary; }
+    Listing > Box { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $primary; }
     Listing KeyBar { background: $surface; }
     """
+    NAME = "listing"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark", "leave", "Close"),
         Binding("down,j", "walk(1)", "Next"),
@@ -85,18 +97,35 @@ class Listing(Over[tuple[str, int] | None]):
         Binding("d,delete", "take('delete')", "Delete"),
     ]
 
-    def __init__(
-        self, title: str, entries: Entries, keys: Keys, *, choosing: bool = True, verbs: tuple[str, ...] = ("enter",)
-    ) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._title, self._keys, self._verbs, self._choosing = title, keys, verbs, choosing
-        self._body = EntryLines(entries, choosing)
+        self._box, self._body, self._bar = Box(), EntryLines(), KeyBar(())
+        self._verbs: tuple[str, ...] = ()
+        self._choosing = False
+
+    @classmethod
+    def of(
+        cls,
+        app: App[Any],
+        title: str,
+        entries: Entries,
+        keys: Keys,
+        *,
+        choosing: bool = True,
+        verbs: tuple[str, ...] = ("enter",),
+    ) -> Listing:
+        """The app's, with something new in it."""
+        self = app.get_screen(cls.NAME, cls)
+        self._verbs, self._choosing = verbs, choosing
+        self._box.border_title = title
+        self._body.fill(entries, choosing)
+        self._bar.offer(keys)
+        return self
 
     def compose(self) -> ComposeResult:
-        with Vertical() as box:
-            box.border_title = self._title
+        with self._box:
             yield self._body
-            yield KeyBar(self._keys, tuple(key.word for key in self._keys))
+            yield self._bar
 
     def action_walk(self, by: int) -> None:
         if self._choosing:

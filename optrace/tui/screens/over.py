@@ -9,8 +9,11 @@ from rich.segment import Segment
 from rich.style import Style
 from textual import on
 from textual.color import Color
+from textual.containers import Vertical
 from textual.css.styles import RulesMap
 from textual.events import Click
+from textual.geometry import Size
+from textual.reactive import Reactive
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
@@ -21,11 +24,28 @@ from optrace.tui.messages import Act
 Result = TypeVar("Result")
 
 
-class Over(ModalScreen[Result]):
-    """A modal screen that opens at once: what is behind is dimmed style by style, not piece by piece.
+TOGETHER = 0.004
+"""Seconds to wait for all of a window before it is drawn: each of its parts reports by itself that it has changed."""
 
-    A click outside of it closes it.
+
+class Box(Vertical):
+    """The frame of a window."""
+
+    # Textual's lays out the whole screen once more when the size of what is inside has changed, which was laid out just
+    # before.
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0))
+
+
+class Over(ModalScreen[Result]):
+    """A modal screen that opens at once: it is kept and used again, and drawn a single time.
+
+    What is behind is dimmed style by style, not piece by piece. A click outside of it closes it.
     """
+
+    def on_screen_resume(self) -> None:
+        self.app.delay_update(TOGETHER)
+        for behind in self.app.screen_stack[:-1]:  # Textual has it drawn anew; it is drawn with this one
+            behind._repaint_required = False
 
     def render(self) -> Any:
         found = super().render()

@@ -112,11 +112,6 @@ class Panes(Screen[None]):
         if self.is_attached:
             self.app.call_later_from_thread(work, *arguments)  # type: ignore[attr-defined]
 
-    def repaint(self) -> None:
-        """Draw everything anew."""
-        for pane in self.panes:
-            pane.repaint()
-
     def note(self, words: str, role: str = "") -> None:
         """Say something in the last line until the next key."""
         self.keybar.say([Span(words, role)] if words else [])

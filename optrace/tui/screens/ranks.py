@@ -57,7 +57,9 @@ class Ranks(Jobs):
         self._stop = None
         self.keybar.say([Span(failure, "bad")] if failure else [])
         if entries is not None and self.app.screen is self:
-            self.app.push_screen(Listing("Side by side", entries, walking("scroll"), choosing=False, verbs=()))
+            self.app.push_screen(
+                Listing.of(self.app, "Side by side", entries, walking("scroll"), choosing=False, verbs=())
+            )
 
     def _several(self) -> bool:
         if len(self.session.whole.processes) > 1:

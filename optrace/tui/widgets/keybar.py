@@ -65,6 +65,11 @@ class KeyBar(Lines):
         self.keys, self.least = keys, least
         self.note: Line = []
 
+    def offer(self, keys: Keys) -> None:
+        """Show other keys, the first the weightiest."""
+        self.keys, self.least = keys, tuple(key.word for key in keys)
+        self.show()
+
     def say(self, note: Line) -> None:
         """Show a note in place of the keys; an empty one brings them back."""
         self.note = note

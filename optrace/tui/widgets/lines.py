@@ -40,7 +40,8 @@ class Lines(ScrollView, can_focus=False):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._strips: OrderedDict[int, tuple[Line, Strip]] = OrderedDict()
-        self._drawn_width = 0
+        self._drawn = (0, "")
+        """In how many columns, in which theme."""
         self._shown = Size(0, 0)
         self._base = Style()
         self._entitled = ("", "")
@@ -113,40 +114,51 @@ class Lines(ScrollView, can_focus=False):
             width = self.scrollable_content_region.width
         self._shown = Size(width, height)
         known, self._strips = self._strips, OrderedDict()
-        same_width = width == self._drawn_width
-        self._drawn_width = width
+        if self._drawn != (width, self.app.theme):
+            self._drawn = (width, self.app.theme)
+            known.clear()
         top = self.scroll_offset.y
         changed: list[Region] = []
         for row in range(height):
-            new = self._strip(top + row, width)
-            old = known.get(top + row)
-            if not same_width or old is None or (old[1] is not new[1] and old[0] != new[0]):
-                changed.append(Region(0, row, width, 1))
-            elif old is not None:
+            line, old = self._fitted(top + row, width), known.get(top + row)
+            if old is not None and old[0] == line:
                 self._strips[top + row] = old
+            else:
+                self._strips[top + row] = (line, paint(self.app, line))
+                changed.append(Region(0, row, width, 1))
         if len(changed) > height // 2:
             self.refresh()
         elif changed:
             self.refresh(*changed)
 
+    def recolour(self) -> None:
+        """Draw the same lines in the colours of another theme."""
+        self._drawn = (self._drawn[0], self.app.theme)
+        for y, (line, _) in self._strips.items():
+            self._strips[y] = (line, paint(self.app, line))
+        self.refresh()
+
     def repaint(self) -> None:
-        """Draw everything anew: the theme has changed."""
+        """Draw everything anew."""
         self._strips.clear()
         self.show()
         self.refresh()
 
-    def _strip(self, y: int, width: int) -> tuple[Line, Strip]:
+    def _strip(self, y: int, width: int) -> Strip:
         found = self._strips.get(y)
         if found is None:
-            try:
-                line = self.line(y, width)
-            except (OptraceError, OSError) as error:
-                line = [Span(str(error), "bad")]
-                self.post_message(Damaged(str(error)))
-            found = self._strips[y] = (line, paint(self.app, fit(line, width)))
+            line = self._fitted(y, width)
+            found = self._strips[y] = (line, paint(self.app, line))
             if len(self._strips) > _KEPT:
                 self._strips.popitem(last=False)
-        return found
+        return found[1]
+
+    def _fitted(self, y: int, width: int) -> Line:
+        try:
+            return fit(self.line(y, width), width)
+        except (OptraceError, OSError) as error:
+            self.post_message(Damaged(str(error)))
+            return fit([Span(str(error), "bad")], width)
 
     def render_lines(self, crop: Region) -> list[Strip]:
         self._base = self.rich_style  # worked out from all ancestors: once for all lines
@@ -162,9 +174,9 @@ class Lines(ScrollView, can_focus=False):
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
-        if width != self._drawn_width:
+        if self._drawn != (width, self.app.theme):
             self.show()
-        return self._strip(self.scroll_offset.y + y, width)[1].apply_style(self._base)
+        return self._strip(self.scroll_offset.y + y, width).apply_style(self._base)
 
     def on_resize(self) -> None:
         if self._shown != self.scrollable_content_region.size or not self._strips:
@@ -173,7 +185,8 @@ class Lines(ScrollView, can_focus=False):
 
     def _fail(self, error: Exception) -> None:
         # Drawn at this width, even so: else each line of it would be tried anew, and that without end.
-        self._drawn_width = width = max(1, self.scrollable_content_region.width)
+        width = max(1, self.scrollable_content_region.width)
+        self._drawn = (width, self.app.theme)
         self._strips.clear()
         for y, line in enumerate(wrap([Span(str(error), "bad")], width)):
             self._strips[y] = (line, paint(self.app, fit(line, width)))

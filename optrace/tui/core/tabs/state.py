@@ -95,9 +95,7 @@ def _corrections(machine: Machine, parameter: Parameter, hyper: Any, seq: int) -
     for beta, name in zip(betas, ("first", "second"), strict=False):
         factor = 1 - beta**number
         text = f"1 − {power(setting(beta), number)} = {short(factor, 4)}"
-        grown = (
-            f"{name} moment counts {short(1 / factor, 3)}×" if factor and factor < 0.999 else "no longer matters"
-        )
+        grown = f"{name} moment counts {short(1 / factor, 3)}×" if factor and factor < 0.999 else "no longer matters"
         found.append([Span(left("bias correction", 17), "dim"), Span(left(text, 26)), Span(grown, "dim")])
     return found
 
