@@ -18,7 +18,7 @@ import termios
 import time
 from pathlib import Path
 
-QUIET = 0.06
+QUIET = 0.035
 """Seconds without a byte after which the first screen is complete."""
 LIMIT = 60.0
 WORDS = b"Parameters"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from optrace.errors import OptraceError
@@ -60,6 +62,19 @@ class Jobs(Panes):
 
         self.run_worker(work, thread=True, group="search", exit_on_error=False)
 
+    def progress(self, stop: threading.Event, words: str) -> Callable[[int, int], bool]:
+        """For a thread to say how far it is, a few times a second at most; False once it shall stop."""
+        said = 0.0
+
+        def report(done: int, whole: int) -> bool:
+            nonlocal said
+            if time.monotonic() > said + 0.1:
+                said = time.monotonic()
+                self.from_thread(self._say_progress, stop, words, done / whole)
+            return not stop.is_set()
+
+        return report
+
     def _say_progress(self, stop: threading.Event, words: str, share: float) -> None:
         if self._stop is stop:
             self.keybar.say(
@@ -94,9 +109,7 @@ class Jobs(Panes):
         stop = self._stop = threading.Event()
         words = f"sorting by {SORT_NAMES[key]}"
 
-        def progress(done: int, whole: int) -> bool:
-            self.from_thread(self._say_progress, stop, words, done / whole)
-            return not stop.is_set()
+        progress = self.progress(stop, words)
 
         def work() -> None:
             order = None
@@ -130,9 +143,7 @@ class Jobs(Panes):
         words = f"comparing {session.position(mark)} with {session.position(here)}"
         self._say_progress(stop, words, 0.0)
 
-        def progress(done: int, whole: int) -> bool:
-            self.from_thread(self._say_progress, stop, words, done / whole)
-            return not stop.is_set()
+        progress = self.progress(stop, words)
 
         def work() -> None:
             found, failure = None, ""

@@ -36,9 +36,7 @@ class Ranks(Jobs):
         words = f"reading {event.position} of {len(session.whole.processes)} processes"
         self._say_progress(stop, words, 0.0)
 
-        def progress(done: int, whole: int) -> bool:
-            self.from_thread(self._say_progress, stop, words, done / whole)
-            return not stop.is_set()
+        progress = self.progress(stop, words)
 
         def work() -> None:
             found, failure = None, ""

@@ -54,14 +54,11 @@ class SourcePane(Lines):
         if self._text and stamp != self._stamp:
             self._stamp = stamp
             self.shift = 0
-            self._scroll(
-                top_line(len(self._text), height, self._line - 1, tuple(line - 1 for line in self._visited)), width
-            )
+            visited = tuple(line - 1 for line in self._visited)
+            self._scroll(top_line(len(self._text), height, self._line - 1, visited))
         return max(1, len(self._text))
 
-    def _scroll(self, top: int, width: int) -> None:
-        if self.virtual_size.height != len(self._text):
-            self.virtual_size = self.virtual_size.with_height(len(self._text)).with_width(width)
+    def _scroll(self, top: int) -> None:
         self.set_reactive(Lines.scroll_y, float(top))
         self.set_reactive(Lines.scroll_target_y, float(top))
         if self.show_vertical_scrollbar:
