@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from optrace.checks.finding import Finding
-from optrace.checks.origin import evidence, search
-from optrace.checks.rule import Rule
-from optrace.checks.run import Piece, Run
+from optrace.checks.non_finite import NonFinite
+from optrace.checks.origin import Origin, evidence
 
 
-class NonFiniteGradient(Rule):
+class NonFiniteGradient(NonFinite):
     code = "OT402"
     name = "non-finite-gradient"
     severity = "error"
@@ -30,22 +27,12 @@ loss.backward()
 optimizer.step()
 """
 
-    def start(self, run: Run) -> None:
-        super().start(run)
-        self._search = search(run)
-
-    def piece(self, piece: Piece) -> None:
-        self._search.feed(piece)
-
-    def finish(self) -> Iterator[Finding]:
-        run, origin = self.run, self._search.origin()
-        if origin is None or origin.code != self.code:
-            return
-        event = run.event(origin.seq)
+    def found(self, origin: Origin) -> Finding:
+        run, event = self.run, self.run.event(origin.seq)
         names = run.names(origin.parameters)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         loss = f"the loss was {event.loss:.4g}" if event.loss is not None else "the parameters were finite"
-        yield run.finding(
+        return run.finding(
             self,
             message=f"The gradient of {names[0]}{more} holds NaN or Inf at {event.position}, where {loss}.",
             fix=f"Look before {run.line(event.site)} for an operation without a finite derivative at its input: "

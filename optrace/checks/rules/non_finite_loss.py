@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from optrace.checks.finding import Finding
-from optrace.checks.origin import evidence, ran_away, search
-from optrace.checks.rule import Rule
-from optrace.checks.run import Piece, Run
+from optrace.checks.non_finite import NonFinite
+from optrace.checks.origin import Origin, evidence, ran_away
 
 
-class NonFiniteLoss(Rule):
+class NonFiniteLoss(NonFinite):
     code = "OT401"
     name = "non-finite-loss"
     severity = "error"
@@ -27,18 +24,8 @@ loss.backward()
 optimizer.step()
 """
 
-    def start(self, run: Run) -> None:
-        super().start(run)
-        self._search = search(run)
-
-    def piece(self, piece: Piece) -> None:
-        self._search.feed(piece)
-
-    def finish(self) -> Iterator[Finding]:
-        run, origin = self.run, self._search.origin()
-        if origin is None or origin.code != self.code:
-            return
-        event = run.event(origin.seq)
+    def found(self, origin: Origin) -> Finding:
+        run, event = self.run, self.run.event(origin.seq)
         many = len(origin.parameters)
         reached = f" and reached {many} parameter{'s' * (many > 1)}" if many else ""
         if ran_away(origin):
@@ -55,7 +42,7 @@ optimizer.step()
                 f"Check this batch's inputs and targets for NaN, and the loss before {run.line(event.site)} for log, "
                 "sqrt or a division that meets 0."
             )
-        yield run.finding(
+        return run.finding(
             self,
             message=f"The loss is {event.loss} at {event.position}{reached}. {before}.",
             fix=fix,

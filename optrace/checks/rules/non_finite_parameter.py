@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from optrace.checks.finding import Finding
-from optrace.checks.origin import evidence, search
-from optrace.checks.rule import Rule
-from optrace.checks.run import Piece, Run
+from optrace.checks.non_finite import NonFinite
+from optrace.checks.origin import Origin, evidence
 
 
-class NonFiniteParameter(Rule):
+class NonFiniteParameter(NonFinite):
     code = "OT403"
     name = "non-finite-parameter"
     severity = "error"
@@ -26,18 +23,8 @@ optimizer = Adam(model.parameters(), eps=0)   # 0 / 0 where a gradient is 0
 optimizer = Adam(model.parameters())
 """
 
-    def start(self, run: Run) -> None:
-        super().start(run)
-        self._search = search(run)
-
-    def piece(self, piece: Piece) -> None:
-        self._search.feed(piece)
-
-    def finish(self) -> Iterator[Finding]:
-        run, origin = self.run, self._search.origin()
-        if origin is None or origin.code != self.code:
-            return
-        event = run.event(origin.seq)
+    def found(self, origin: Origin) -> Finding:
+        run, event = self.run, self.run.event(origin.seq)
         names = run.names(origin.parameters)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         hyper = [dict(group.hyper) for group in run.trace.groups(event)]
@@ -55,7 +42,7 @@ optimizer = Adam(model.parameters())
             message = message.removesuffix(", with finite gradients.") + "."
             what = _WHAT.get(event.kind, f"Something before the {event.kind.replace('_', ' ')}")
             fix = f"Check what is written to it on {run.line(event.site)}, or before."
-        yield run.finding(
+        return run.finding(
             self,
             message=message.format(what=what, names=names[0] + more, position=event.position),
             fix=fix,
