@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 import optrace
 from optrace.tui.app import ViewApp
 from tests.tui.drawing import settle
+from tests.tui.terminal import Start, Terminal
 
 Opened = Callable[..., AbstractAsyncContextManager[tuple[ViewApp, Pilot[None]]]]
 
@@ -123,3 +124,17 @@ def opened() -> Opened:
             app.session.close()
 
     return opening
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Shells in real terminals, each with a line typed into it."""
+    terminals: list[Terminal] = []
+
+    def starting(command: str) -> Terminal:
+        terminals.append(Terminal(command, tmp_path))
+        return terminals[-1]
+
+    yield starting
+    for terminal in terminals:
+        terminal.close()

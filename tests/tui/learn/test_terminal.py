@@ -3,39 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.tui.learn.conftest import COURSE
-from tests.tui.test_terminal import Terminal, pytestmark  # noqa: F401
+from tests.tui.terminal import Start, needs_tmux, typed
 
-Start = Callable[[str], Terminal]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    terminals: list[Terminal] = []
-
-    def starting(command: str) -> Terminal:
-        terminals.append(Terminal(command, tmp_path))
-        return terminals[-1]
-
-    yield starting
-    for terminal in terminals:
-        terminal.close()
-
-
-def _learn(arguments: str) -> str:
-    # The words that are waited for must not stand in what is typed.
-    run = f"{sys.executable} -m optrace learn {arguments}; echo code=$?"
-    return f"unset COLUMNS LINES; stty -g > before; {run}; stty -g > after; cmp before after && echo as fou''nd"
+pytestmark = needs_tmux
 
 
 def test_a_lesson_in_a_terminal(start: Start) -> None:
-    terminal = start(_learn(f"{COURSE} --lang en"))
+    terminal = start(typed(f"learn {COURSE} --lang en"))
     terminal.wait_for("0 of 2 finished")
     terminal.keys("Enter")
     terminal.wait_for("Running the scripts")
@@ -58,7 +37,7 @@ def test_a_lesson_in_a_terminal(start: Start) -> None:
 def test_leaving_while_scripts_run_leaves_the_terminal_clean(start: Start, tmp_path: Path, key: str) -> None:
     lesson = Path(shutil.copytree(COURSE / "adding-up", tmp_path / "adding-up"))
     (lesson / "broken.py").write_text("import time\ntime.sleep(600)\n")
-    terminal = start(_learn(f"{lesson} --lang zh-CN"))
+    terminal = start(typed(f"learn {lesson} --lang zh-CN"))
     terminal.wait_for("正在记录器下运行脚本")
     terminal.keys(key)
     text = terminal.wait_for("as found")
