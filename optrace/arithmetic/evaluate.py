@@ -36,6 +36,8 @@ def account(step: StepInput, element: tuple[int, ...]) -> Account:
                 found = rule.compute(step, element)
         except Unaccountable as lack:
             return general(step, element, f"not computed as torch's {step.class_name} does: {lack}")
+        except (ArithmeticError, ValueError):  # a division by zero, the root of a negative number
+            return general(step, element, "with its hyperparameters the rule cannot be computed")
     return replace(found, rule=rule.name, source=rule.source)
 
 
@@ -83,10 +85,7 @@ def _elementwise(step: StepInput, element: tuple[int, ...], rule: rules.ElementR
         )
         if step.grad_scale is not None and which == "fused":
             sheet.unscale(step.grad_scale)
-        try:
-            values.append(float(rule.compute(sheet)))
-        except ArithmeticError:
-            raise Unaccountable("with its hyperparameters the rule cannot be computed") from None
+        values.append(float(rule.compute(sheet)))
         terms.extend(sheet.terms)
         slack = max(slack, float(sheet.slack))
     return conclude(step, element, terms, complex(*values) if is_complex else values[0], slack=slack)

@@ -60,6 +60,8 @@ class Floating:
         self._tiny = float(info.smallest_normal)
 
     def _round(self, value: Real, dtype: np.dtype[Any]) -> Real:
+        if isinstance(value, complex):
+            raise ArithmeticError("the root of a negative number")
         if dtype == np.float64:
             return np.asarray(value, np.float64)[()]
         narrow = np.asarray(value, np.float64)

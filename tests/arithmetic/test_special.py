@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from optrace.arithmetic import AGREE_WITHIN, StepInput, account
 from optrace.arithmetic.render import first_departure, render, verdict
+from optrace.arithmetic.rules import names
 
 from .torch_steps import array, steps
 
@@ -235,3 +236,23 @@ def test_fused_with_a_scale() -> None:
         assert found["scaled"].value == -4.0
         assert found["gradient"].value == -0.5
         assert found.agrees
+
+
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks:UserWarning")
+@pytest.mark.parametrize("absurd", [-3.0, 0.0, 1.0, 1.5, 1e300, math.inf, math.nan])
+@pytest.mark.parametrize("name", sorted(name for name in names() if name != "LBFGS"))
+def test_absurd_hyperparameters_are_no_reason_to_fail(name: str, absurd: float) -> None:
+    """Torch refuses most of them when an optimizer is made, and none when they are put into its groups afterwards."""
+    parameter = torch.nn.Parameter(torch.ones(2, 2))
+    optimizer = getattr(torch.optim, name)([parameter])
+    gradient = sparse([1], 0, (2, 2)) if name == "SparseAdam" else torch.ones(2, 2)
+    *_, step = steps(optimizer, parameter, [gradient] * 2)
+    hyper = {key: made_absurd(value, absurd) for key, value in step.hyper.items()}
+    found = account(StepInput(**{**vars(step), "hyper": hyper}), (1, 1))
+    assert found.reason or found.terms
+
+
+def made_absurd(value: Any, absurd: float) -> Any:
+    if isinstance(value, tuple):
+        return tuple(made_absurd(part, absurd) for part in value)
+    return absurd if isinstance(value, float) else value
