@@ -73,7 +73,7 @@ class BaseApp(App[None]):
 
     def on_load(self) -> None:
         """Leave in good order also where that is told from outside, with the terminal as it was."""
-        for name in ("SIGTERM", "SIGHUP"):
+        for name in ("SIGTERM", "SIGHUP", "SIGINT"):
             number = getattr(signal, name, None)
             if self._alone and number is not None:
                 with suppress(NotImplementedError, RuntimeError):

@@ -27,7 +27,7 @@ async def test_the_missing_zero_grad_is_told_and_seen(no_zero: Path, opened: Ope
         text = story(app)
         assert "67 % of what is there now" in text
         assert "already applied" in text
-        assert "300 = 200 from 0:0, already applied + 100 from this backward" in text
+        assert "300 = 200 from 0:0, already applied, + 100 from this backward" in text
         assert "▓" in screen_text(app)
         assert "1 stale" in screen_text(app)
         assert "OT101 missing zero grad" in await press(app, pilot, "n")
