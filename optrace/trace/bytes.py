@@ -67,7 +67,7 @@ class _File:
 
     def read(self, offset: int, length: int) -> bytes:
         """A copy, by way of the system's own: to map what is read once takes longer than to copy it."""
-        if not hasattr(os, "pread"):
+        if self._map is None or not hasattr(os, "pread"):
             return bytes(self.piece(offset, length))
         found = os.pread(self._fd, length, offset - self.start)
         if len(found) < length:
@@ -137,16 +137,21 @@ class _Checked:
 
     def view(self, offset: int, length: int) -> memoryview:
         """Bytes of one file, after every segment they lie in was checked."""
+        file = self._sound_file(offset, length)
+        return file.piece(offset, length) if file is not None else memoryview(b"")
+
+    def _sound_file(self, offset: int, length: int) -> _File | None:
+        """The file that some bytes lie in, after every segment they lie in was checked; None for no bytes."""
         if offset < 0 or length < 0 or offset + length > self.length:
             raise DamagedError(f"{self._folder} is damaged: {length} bytes at {offset} are not in it")
         if length == 0:
-            return memoryview(b"")
+            return None
         first = place = bisect_right(self._starts, offset) - 1
         if place < 0:
             raise DamagedError(f"{self._folder} is damaged: {length} bytes at {offset} are not in it")
         while place < len(self._segments) and self._segments[place][0] < offset + length:
             place = place + 1 if place in self._sound else self._check(place, offset + length)
-        return self._segments[first][3].piece(offset, length)
+        return self._segments[first][3]
 
     def _check(self, place: int, until: int) -> int:
         """Check a segment, and with it those after it that begin before `until`; where to go on.
@@ -190,7 +195,9 @@ class Tensors(_Checked):
     def read(self, offset: int, length: int) -> bytes:
         if offset + length > self.length:
             self.update()
-        return bytes(self.view(offset, length))
+        file = self._sound_file(offset, length)
+        # Not from the map: of a file that was cut off since, that would be the end of this process.
+        return file.read(offset, length) if file is not None else b""
 
 
 class Events(_Checked):

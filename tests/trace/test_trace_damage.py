@@ -112,9 +112,12 @@ def test_a_folder_where_a_file_should_be(copied: Path, name: str) -> None:
     assert attempt(copied) in ("TraceError", "DamagedError")
 
 
-def test_cut_while_it_is_open(copied: Path) -> None:
-    """A memory map over a file that shrinks must not kill the process."""
+@pytest.mark.parametrize("checked", [False, True])
+def test_cut_while_it_is_open(copied: Path, checked: bool) -> None:
+    """A memory map over a file that shrinks must not kill the process, also where its bytes were read before."""
     trace = optrace.load(copied)
+    if checked:
+        trace.value("2.weight", at=int(trace.writes("2.weight", "param")[0]))
     with open(copied / TENSORS_FILE, "r+b") as file:
         file.truncate(10)
     with pytest.raises(DamagedError):
