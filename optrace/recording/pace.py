@@ -29,9 +29,10 @@ SPARE = 64 << 20
 """Bytes of a disk that are left free for others."""
 STATISTICS_BYTES = 6 * 8
 ROOMY = 16 << 10
-"""Bytes up to which a value is kept whole where samples were asked for and there is room: it is cheaper so."""
+"""Bytes up to which a value is kept whole where samples were asked for, until a quarter of the budget is used: a copy
+takes less time than statistics."""
 COMPLETE = 8
-"""Where values are sampled, all statistics are taken in one recorded iteration of so many."""
+"""Where values are sampled, all statistics are taken in one recorded iteration of so many, and no more are keyframes."""
 LEAST_LOOK = 2048
 _LATER = 1 << 62
 _WORDS = {"auto": "exact", "exact": "exact", "sampled": "sampled", "stats": "stats"}
@@ -56,6 +57,7 @@ class Pace:
         self._frame = frame
         self._sizes = sizes
         self._turns = 0  # recorded iterations
+        self._next = 0  # how many of them there must be for another keyframe
         self._iteration = 0  # bytes of the last iteration, if the next one will be captured in the same way
         self._changed = False  # it will not
         self._since = 0  # bytes used at the last keyframe
@@ -125,6 +127,9 @@ class Pace:
                 self._sample(iteration, event)
         if self.capture == "sampled" and self.options.capture == "auto" and left < FEW * self._iteration:
             self._describe(iteration, event, left)
+        if frame.small > SMALL and used >= limit // 4:
+            frame.small = SMALL
+            self.note(iteration, event, f"a quarter of {format_size(limit)} is used")
         if left < CLOSING + self._iteration and not self.spent:
             self.spent = self.selective = True
             self.note(iteration, event, f"no room is left in {format_size(limit)}", "nothing")
@@ -132,10 +137,10 @@ class Pace:
             self._mark = used + left // SHARE
             self.stride *= 2
             self.selective = True
-            frame.small = min(frame.small, SMALL)
             self.note(iteration, event, f"{format_size(max(left, 0))} of {format_size(limit)} are left")
         frame.until = writer.tensors.size + left - CLOSING // 2
-        self.look_at = _LATER if self.spent else writer.appended + max(LEAST_LOOK, min(self._mark - used, left) // 4)
+        mark = limit // 4 if frame.small > SMALL else self._mark
+        self.look_at = _LATER if self.spent else writer.appended + max(LEAST_LOOK, min(mark - used, left) // 4)
 
     def _sample(self, iteration: int, event: int) -> None:
         used, limit = self._writer.used, self.limit()
@@ -152,7 +157,7 @@ class Pace:
 
     def _keyframe(self, used: int) -> bool:
         """Keyframes take as much room as what lies between them."""
-        if self.spent or used - self._since < self._cost:
+        if self.spent or self._turns < self._next or used - self._since < self._cost:
             return False
         self._cost = 2 * self._sizes()
         if not self._cost:  # everything is whole: see again before long
@@ -162,7 +167,7 @@ class Pace:
             self._cost = _LATER  # and what is left only gets less
         if self._since and used - self._since < self._cost:
             return False
-        self._since = used + self._cost
+        self._since, self._next = used + self._cost, self._turns + COMPLETE
         return self._cost < _LATER
 
     def note(self, iteration: int, event: int, reason: str, capture: str = "") -> None:
