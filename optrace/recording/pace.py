@@ -32,7 +32,7 @@ ROOMY = 16 << 10
 """Bytes up to which a value is kept whole where samples were asked for, until a quarter of the budget is used: a copy
 takes less time than statistics."""
 COMPLETE = 8
-"""Where values are sampled, all statistics are taken in one recorded iteration of so many, and no more are keyframes."""
+"""Where values are sampled, all statistics are taken in one recorded iteration of so many; no more are keyframes."""
 LEAST_LOOK = 2048
 _LATER = 1 << 62
 _WORDS = {"auto": "exact", "exact": "exact", "sampled": "sampled", "stats": "stats"}
