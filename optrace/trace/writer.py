@@ -100,6 +100,8 @@ class TraceWriter:
         # The log begins after the tables: a trace that is killed before the log was worked in can be told for one.
         self._index.executescript(f"PRAGMA synchronous = OFF; BEGIN; {SCHEMA} COMMIT;")
         self._index.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+        # Reading makes the log. By it whoever opens the trace before the first commit knows that more will come.
+        self._index.execute("SELECT * FROM meta").fetchall()
         # The log counts as part of the trace: of a small one it must stay small.
         pages = min(4000, max(16, budget // LOG_SHARE // PAGE)) if budget else 4000
         self._index.execute(f"PRAGMA wal_autocheckpoint = {pages}")

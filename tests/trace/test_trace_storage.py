@@ -18,6 +18,7 @@ from loops import SCRIPT, check, expected, start, wait_until_running
 from torch import nn
 
 import optrace
+from optrace.trace import writer as writing
 from optrace.trace.format import TENSORS_FILE
 
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
@@ -109,6 +110,18 @@ def test_reading_in_the_same_process(path: Path) -> None:
     assert trace.complete
     assert trace.value("weight", "grad").tolist() == [4, 4, 4]  # type: ignore[union-attr]
     trace.close()
+
+
+def test_opened_before_anything_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", 0.5)
+    weight = torch.ones(3, requires_grad=True)
+    with optrace.record(path), optrace.load(path) as trace:
+        assert len(trace.events) == 0
+        weight.sum().backward()
+        deadline = time.monotonic() + 20
+        while not trace.refresh() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [event.kind for event in trace.events] == ["backward"]
 
 
 def test_following_from_another_thread(path: Path) -> None:
