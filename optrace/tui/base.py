@@ -87,11 +87,14 @@ class BaseApp(App[None]):
             gc.enable()
 
     def _get_ready(self) -> None:
-        """Make the windows, and read the other theme's rules: the first key to want them finds them there."""
+        """Make the windows, and read the other theme's rules: the first key to want them finds them there.
+
+        To push a screen makes it. It is taken away again before anything is drawn, and kept.
+        """
+        if not all(map(self.is_screen_installed, self.SCREENS)):
+            return  # the app is being left
         if not self.get_screen(Listing.NAME).is_running:
-            self.push_screen(
-                Listing.of(self, "", help_entries(self.ascii_only), ())
-            )  # which makes it; nothing is drawn in between
+            self.push_screen(Listing.of(self, "", help_entries(self.ascii_only), ()))
             self.pop_screen()
         if not self.get_screen(Prompt.NAME).is_running:
             self.push_screen(Prompt.of(self, "", "", lambda text: None, lambda text: [("", "")] * 11))

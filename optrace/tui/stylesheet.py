@@ -17,7 +17,7 @@ from textual.widget import Widget
 class KeptStylesheet(Stylesheet):
     """Textual's own parses all rules anew for each change of the theme, and sets every rule of every widget again.
 
-    Both take longer than drawing the screen does.
+    Each takes as long as drawing the screen.
     """
 
     def __init__(self, variables: dict[str, str]) -> None:

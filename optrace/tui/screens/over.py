@@ -31,9 +31,8 @@ TOGETHER = 0.004
 class Box(Vertical):
     """The frame of a window."""
 
-    # Textual's lays out the whole screen once more when the size of what is inside has changed, which was laid out just
-    # before.
-    virtual_size: Reactive[Size] = Reactive(Size(0, 0))
+    # Textual's lays out and draws everything once more when the size of what is inside has changed.
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0), repaint=False)
 
 
 class Over(ModalScreen[Result]):
@@ -41,6 +40,9 @@ class Over(ModalScreen[Result]):
 
     What is behind is dimmed style by style, not piece by piece. A click outside of it closes it.
     """
+
+    def on_mount(self) -> None:
+        self._update_timer.resume()  # its first tick comes a frame late: let it be this one
 
     def on_screen_resume(self) -> None:
         self.app.delay_update(TOGETHER)
