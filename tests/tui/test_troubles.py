@@ -177,7 +177,7 @@ async def test_no_share_is_told_of_sampled_gradients(tmp_path: Path, opened: Ope
         await press(app, pilot, "end", "left")
         session = app.session
         words = " ".join(plain(line) for line in session.machine.story.of(session.seq, session.selected))
-        assert "Some of what is there now is old" in words
+        assert "some of what is there now is old" in words
         assert "%" not in words
         assert "Only a sample of weight was kept here" in words
         assert "≈" in await press(app, pilot, "right")
