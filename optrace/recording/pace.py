@@ -60,7 +60,7 @@ class Pace:
         self._next = 0  # how many of them there must be for another keyframe
         self._iteration = 0  # bytes of the last iteration, if the next one will be captured in the same way
         self._changed = False  # it will not
-        self._since = 0  # bytes used at the last keyframe
+        self._since = 0  # bytes appended at the last keyframe
         self._cost = 1  # bytes of a keyframe
         self._began = 0  # bytes appended when this iteration began
         self._mark = 0  # bytes used at which half as many iterations are recorded
@@ -102,7 +102,7 @@ class Pace:
         self._changed = False
         if appended > self.look_at:
             self.look(iteration, event)
-        keyframe = self.capture == "sampled" and self._keyframe(self._writer.used)
+        keyframe = self.capture == "sampled" and self._keyframe(appended)
         self._changed = self._changed or keyframe
         self._turns += 1
         self.complete = self.capture != "sampled" or keyframe or self._turns % COMPLETE == 0
@@ -127,7 +127,7 @@ class Pace:
                 self._sample(iteration, event)
         if self.capture == "sampled" and self.options.capture == "auto" and left < FEW * self._iteration:
             self._describe(iteration, event, left)
-        if frame.small > SMALL and used >= limit // 4:
+        if frame.small > SMALL and writer.appended >= limit // 4:
             frame.small = SMALL
             self.note(iteration, event, f"a quarter of {format_size(limit)} is used")
         if left < CLOSING + self._iteration and not self.spent:
@@ -139,14 +139,14 @@ class Pace:
             self.selective = True
             self.note(iteration, event, f"{format_size(max(left, 0))} of {format_size(limit)} are left")
         frame.until = writer.tensors.size + left - CLOSING // 2
-        mark = limit // 4 if frame.small > SMALL else self._mark
-        self.look_at = _LATER if self.spent else writer.appended + max(LEAST_LOOK, min(mark - used, left) // 4)
+        until = limit // 4 - writer.appended if frame.small > SMALL else self._mark - used
+        self.look_at = _LATER if self.spent else writer.appended + max(LEAST_LOOK, min(until, left) // 4)
 
     def _sample(self, iteration: int, event: int) -> None:
         used, limit = self._writer.used, self.limit()
         self.capture, self._changed, self._iteration = "sampled", True, 0
         self._frame.whole = False
-        self._since = used
+        self._since = self._writer.appended
         self._mark = max(self._mark, used + (limit - used) // SHARE)
         self.note(iteration, event, f"half of {format_size(limit)} is used")
 
@@ -155,19 +155,19 @@ class Pace:
         self._frame.sample, self._frame.small = False, STATISTICS_BYTES
         self.note(iteration, event, f"{format_size(max(left, 0))} are left, too little for samples")
 
-    def _keyframe(self, used: int) -> bool:
+    def _keyframe(self, appended: int) -> bool:
         """Keyframes take as much room as what lies between them."""
-        if self.spent or self._turns < self._next or used - self._since < self._cost:
+        if self.spent or self._turns < self._next or appended - self._since < self._cost:
             return False
         self._cost = 2 * self._sizes()
         if not self._cost:  # everything is whole: see again before long
-            self._since, self._cost = used, CLOSING
+            self._since, self._cost = appended, CLOSING
             return False
-        if self._cost > (self.limit() - used) // 4:
+        if self._cost > (self.limit() - self._writer.used) // 4:
             self._cost = _LATER  # and what is left only gets less
-        if self._since and used - self._since < self._cost:
+        if self._since and appended - self._since < self._cost:
             return False
-        self._since, self._next = used + self._cost, self._turns + COMPLETE
+        self._since, self._next = appended + self._cost, self._turns + COMPLETE
         return self._cost < _LATER
 
     def note(self, iteration: int, event: int, reason: str, capture: str = "") -> None:

@@ -71,7 +71,7 @@ scaler.update()
     def finish(self) -> Iterator[Finding]:
         for owner, (first, last, count, backward) in self._found.items():
             scale = self.run.event(backward).detail.get("scale")
-            if scale == 1:
+            if type(scale) not in (int, float) or scale == 1:  # the first no recording writes
                 continue
             name, site = self.run.called(owner), self.run.site(first)
             yield self.run.finding(
