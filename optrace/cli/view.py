@@ -9,7 +9,6 @@ from importlib import import_module
 from optrace.cli.command import Command, add_trace, open_trace
 from optrace.cli.text import printable
 from optrace.errors import OptraceError
-from optrace.tui.starting import opened
 
 
 class View(Command):
@@ -29,5 +28,7 @@ class View(Command):
             open_trace(arguments.trace).close()  # what cannot be read is said first
             shown = f"optrace show {arguments.trace}"
             raise OptraceError(f"optrace view needs a terminal; without one there is: {printable(shown)}")
+        from optrace.tui.starting import opened  # here, for `optrace run` loads nothing of the screen
+
         trace = opened(arguments.trace)  # what cannot be read is said before the screen changes
         return int(import_module("optrace.tui.app").show(trace))
