@@ -101,7 +101,21 @@ class BaseApp(App[None]):
             self.pop_screen()
         self.call_after_refresh(self._read_themes)
 
+    def _refresh_notifications(self) -> None:
+        if self._notifications:  # else Textual lays out a new screen once more for nothing
+            super()._refresh_notifications()
+
+    def _lay_out_windows(self) -> None:
+        """Lay out the windows before they are first opened. Where nobody sees it, this draws nothing."""
+        for name in self.SCREENS:
+            window = self.get_screen(name)
+            if not window.is_current:
+                window._refresh_layout(self.size)
+                window._layout_required = False
+
     def _read_themes(self) -> None:
+        self._lay_out_windows()
+        self.set_timer(SOON, self._lay_out_windows)  # once more with what the first time has changed: scroll bars
         self._rules.parse_for({**theme.to_color_system().generate(), **theme.variables} for theme in (DARK, LIGHT))
 
     def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
