@@ -107,9 +107,9 @@ class BaseApp(App[None]):
 
     def _lay_out_windows(self) -> None:
         """Lay out the windows before they are first opened. Where nobody sees it, this draws nothing."""
-        for name in self.SCREENS:
+        for name in filter(self.is_screen_installed, self.SCREENS):  # none is where the app is being left
             window = self.get_screen(name)
-            if not window.is_current:
+            if window.is_running and not window.is_current:
                 window._refresh_layout(self.size)
                 window._layout_required = False
 
