@@ -27,7 +27,12 @@ def lines(
         if not len(steps):
             return [[Span("No optimizer has stepped this parameter in the whole trace.", "finding-warning")]]
         first = machine.trace.events[int(steps[0])]
-        return [[Span("No step yet. ", "dim"), going(f"The first one is at {first.position}.", "dim", first.seq)]]
+        return [
+            [
+                Span("No step is recorded up to here. ", "dim"),  # there may have been some, before or in a gap
+                going(f"The first one is at {first.position}.", "dim", first.seq),
+            ]
+        ]
     step = int(steps[found])
     account = _account(machine, parameter, step, place)
     position = machine.trace.events[step].position
