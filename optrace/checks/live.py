@@ -17,7 +17,7 @@ from optrace.checks.finding import Finding
 from optrace.errors import OptraceError
 from optrace.trace.keeping import ask, asked, place_to_ask
 from optrace.trace.reader import Trace
-from optrace.trace.ring import FOUND, SEEN
+from optrace.trace.ring import FOUND, LOOK_NOW, SEEN
 
 LEAST_REST = 1.0
 """Seconds between two checks, at the least."""
@@ -37,19 +37,22 @@ def main() -> None:
     if hasattr(os, "nice"):
         os.nice(19)
     codes = [code for code in ignored.split(",") if code]
-    rest, told = LEAST_REST, None
-    while told is None and (told := _listen(pid, life, rest)) != GONE:
+    rest, last = LEAST_REST, False
+    while (told := _listen(pid, life, rest)) != GONE:
         began = time.monotonic()
+        last = last or told == LOOK_NOW
         place = place_to_ask(folder)
-        if asked(place) is not None and told is None:
+        if asked(place) is not None and not last:
             continue  # it is about to end
         try:
             with Trace(folder) as trace:
                 found = errors(trace, codes)
                 os.write(reports, SEEN.pack(FOUND if found else trace.base + trace.count))
                 if found:  # said first, for it must still be there when it is to be kept
-                    if told is None:
+                    if not last:
                         ask(place, in_words(found[0]))
+                    return
+                if last:
                     return
         except (OptraceError, OSError):
             pass  # it moves on while it is read, or has not begun; or the disk is full
@@ -72,9 +75,10 @@ def _listen(pid: int, life: int, rest: float) -> bytes | None:
 
     It holds the other end of a pipe. A child that it forked may hold that too, so its number is looked at as well.
     """
-    until = time.monotonic() + rest
+    until, ready = time.monotonic() + rest, select.poll()
+    ready.register(life, select.POLLIN)
     while (left := until - time.monotonic()) > 0:
-        if select.select([life], [], [], min(left, 1.0))[0]:
+        if ready.poll(min(left, 1.0) * 1000):
             return os.read(life, 1)
         try:
             os.kill(pid, 0)

@@ -86,6 +86,12 @@ class Keeping:
             self._settle()
             self._tell_kept(why)
 
+    def _watch(self) -> None:
+        """From now on nothing is let go of that was not looked at, and it is kept when somebody asks for it."""
+        writer = self._recorder.writer
+        writer.ring.seen = self._lookout.seen  # not only after the first commit, which may let iterations go
+        writer.after_commit, writer.before_close = self._heed, self._look_again
+
     def _heed(self) -> None:
         """In the writer's thread: keep what is there, if somebody asks for it."""
         recorder = self._recorder

@@ -55,7 +55,9 @@ class Lookout:
             if self._reports >= 0:
                 os.write(self._pipe, LOOK_NOW)
             while self.seen < events and not self._found and (left := until - time.monotonic()) > 0:
-                select.select([self._reports], [], [], left)
+                ready = select.poll()  # unlike select, for numbers above 1,023 as well
+                ready.register(self._reports, select.POLLIN)
+                ready.poll(left * 1000)
         return self.seen
 
     def post(self, folder: Path, ignored: Iterable[str]) -> str | None:

@@ -328,9 +328,9 @@ class record(Keeping):
         graphs.install(recorder, patches)
         patches.spread()
         if options.last is not None:
-            writer.after_commit, writer.before_close = self._heed, self._look_again
             if why := self._lookout.post(self.path, options.ignore):
                 self._report(f"nobody looks for errors while this runs: {why}")
+            self._watch()
 
     def _remove(self) -> None:
         recorder, patches = self._recorder, self._patches

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from bisect import bisect_right
 from pathlib import Path
 from typing import Any
@@ -33,11 +34,11 @@ class _File:
             self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
             raise TraceError(f"cannot read {path}: {error.strerror}") from error
+        self._closing = weakref.finalize(self, os.close, self._fd)  # a trace need not be closed by who loads it
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._closing()
+        self._fd = -1
         self._map = None  # arrays handed out may still look into it
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -41,6 +42,7 @@ class Index:
         self._ring: str | None = None
         self._within = False
         self._connection = self._open()
+        weakref.finalize(self, self._connection.close)  # a trace need not be closed by who loads it
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """What a query finds. Raises `OutdatedError` where rows may be missing that were there before."""

@@ -1,5 +1,6 @@
 """The live check beside a recording of the last iterations: what leads to an error is there when it is found."""
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -11,6 +12,16 @@ from torch import nn
 import optrace
 from optrace.recording.lookout import Lookout
 from optrace.trace.ring import ALL
+
+
+def _open_files() -> int:
+    """How many this process may have open at once; none where it cannot be said."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/bin/sh"), reason="the live check is started by a shell")
 
@@ -79,3 +90,28 @@ def test_who_has_nobody_looking_waits_for_nobody(tmp_path: Path) -> None:
     assert lookout.seen == 0
     lookout.dismiss()
     assert lookout.seen == ALL
+
+
+def test_nothing_goes_before_the_first_look(tmp_path: Path) -> None:
+    """However many iterations the writer finds when it comes to write for the first time."""
+    model = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with optrace.record(tmp_path / "run.optrace", last=2) as recording:
+        recorder = recording._recorder
+        assert recorder is not None
+        assert recorder.writer.ring is not None
+        assert recorder.writer.ring.seen == 0
+        model(torch.ones(1, 2)).sum().backward()
+        optimizer.step()
+
+
+@pytest.mark.skipif(_open_files() < 1300, reason="no process may have that many files open here")
+def test_it_is_looked_for_with_a_thousand_files_open(tmp_path: Path) -> None:
+    """`select` takes no numbers above 1,023."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(1100):
+            stack.enter_context(open(os.devnull))
+        train(tmp_path / "run.optrace", 150, wrong=20)
+    trace = optrace.load(tmp_path / "run.optrace")
+    assert trace.meta["failure"] is None
+    assert "OT401" in {finding.code for finding in optrace.check(trace)}

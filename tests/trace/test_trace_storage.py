@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import resource
@@ -286,6 +287,20 @@ def train() -> torch.Tensor:
         model(torch.randn(4, 3)).square().mean().backward()
         optimizer.step()
     return model.weight.detach()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="here nobody says which files are open")
+@pytest.mark.parametrize("last", [None, 2])
+def test_a_trace_that_nobody_closes_keeps_no_file_open(path: Path, last: int | None) -> None:
+    with optrace.record(path, last=last):
+        for _ in range(20):
+            train()
+    gc.collect()
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        optrace.check(optrace.load(path))
+    gc.collect()
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_paths_that_cannot_be_written(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
