@@ -21,6 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from optrace.trace.forks import in_sqlite
 from optrace.trace.format import EVENTS_FILE, INDEX_FILE, RECORD, SCHEMA, TENSORS_FILE
 from optrace.trace.pieces import Segment
 from optrace.trace.ring import Chunk, Ring
@@ -217,7 +218,8 @@ class TraceWriter:
             stream.write(block, used, self._segments)
         self._committed = time.monotonic()
         if rows or self._segments:
-            self._commit(rows)
+            with in_sqlite():
+                self._commit(rows)
             self._measure(counted)
         if chunks and self.ring is not None:
             self.ring.add(chunks)
@@ -230,7 +232,8 @@ class TraceWriter:
         """Remove the iterations that are not needed any more."""
         first = ring.needless(crowded)
         if first is not None:
-            target, name, segments = ring.let_go(first, ring.base + self.events.offset // RECORD.size)
+            with in_sqlite():
+                target, name, segments = ring.let_go(first, ring.base + self.events.offset // RECORD.size)
             self.events.go_on_in(target, name, sum(length for _, _, length, _ in segments))
         if crowded:
             self.crowded = False
@@ -272,15 +275,16 @@ class TraceWriter:
         self._segments = []
 
     def _close_index(self) -> None:
-        self._index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        # A second process that is reading the trace keeps it in WAL mode; that is as good.
-        for _ in range(10):
-            try:
-                self._index.execute("PRAGMA journal_mode = DELETE")
-                break
-            except sqlite3.OperationalError:
-                time.sleep(0.01)
-        self._index.close()
+        with in_sqlite():
+            self._index.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            # A second process that is reading the trace keeps it in WAL mode; that is as good.
+            for _ in range(10):
+                try:
+                    self._index.execute("PRAGMA journal_mode = DELETE")
+                    break
+                except sqlite3.OperationalError:
+                    time.sleep(0.01)
+            self._index.close()
         seal(self.folder)
 
     def _keep_what_is_whole(self) -> None:
