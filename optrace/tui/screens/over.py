@@ -20,6 +20,7 @@ from textual.strip import Strip
 from textual.visual import RenderOptions, Visual
 
 from optrace.tui.messages import Act
+from optrace.tui.screens.at_once import AtOnce
 
 Result = TypeVar("Result")
 
@@ -35,7 +36,7 @@ class Box(Vertical):
     virtual_size: Reactive[Size] = Reactive(Size(0, 0), repaint=False)
 
 
-class Over(ModalScreen[Result]):
+class Over(AtOnce[Result], ModalScreen[Result]):
     """A modal screen that opens at once: it is kept and used again, and drawn a single time.
 
     What is behind is dimmed style by style, not piece by piece. A click outside of it closes it.

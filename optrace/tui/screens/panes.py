@@ -8,10 +8,10 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.events import Resize
-from textual.screen import Screen
 
 from optrace.tui.core.session import Session
 from optrace.tui.core.spans import Line, Span
+from optrace.tui.screens.at_once import AtOnce
 from optrace.tui.widgets.inspector import InspectorPane
 from optrace.tui.widgets.keybar import KeyBar
 from optrace.tui.widgets.lines import Lines
@@ -25,7 +25,7 @@ from optrace.tui.widgets.topbar import TopBar
 NARROW, WIDE, LOW = 100, 160, 30
 
 
-class Panes(Screen[None]):
+class Panes(AtOnce[None]):
     """A session on the screen. The parts of the main screen build on it: moving, asking, what takes time."""
 
     DEFAULT_CSS = """

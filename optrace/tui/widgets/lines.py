@@ -101,6 +101,7 @@ class Lines(ScrollView, can_focus=False):
         """Draw what has changed since the last time."""
         width, height = self.scrollable_content_region.size
         if not width or not height or not self.display:
+            self._shown = Size(0, 0)
             return
         try:
             count = self.prepare(width, height)
@@ -178,6 +179,11 @@ class Lines(ScrollView, can_focus=False):
             self.show()
         return self._strip(self.scroll_offset.y + y, width).apply_style(self._base)
 
+    def _size_updated(self, size: Size, virtual_size: Size, container_size: Size, layout: bool = True) -> bool:
+        changed = super()._size_updated(size, virtual_size, container_size, layout)
+        self.on_resize()  # what is drawn next is drawn for this size
+        return changed
+
     def on_resize(self) -> None:
         if self._shown != self.scrollable_content_region.size or not self._strips:
             self._strips.clear()
@@ -185,7 +191,8 @@ class Lines(ScrollView, can_focus=False):
 
     def _fail(self, error: Exception) -> None:
         # Drawn at this width, even so: else each line of it would be tried anew, and that without end.
-        width = max(1, self.scrollable_content_region.width)
+        self._shown = self.scrollable_content_region.size
+        width = max(1, self._shown.width)
         self._drawn = (width, self.app.theme)
         self._strips.clear()
         for y, line in enumerate(wrap([Span(str(error), "bad")], width)):
