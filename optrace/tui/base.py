@@ -22,7 +22,6 @@ from optrace.tui.screens.help import help_entries
 from optrace.tui.screens.keys import sign
 from optrace.tui.screens.listing import Listing
 from optrace.tui.screens.main import MainScreen
-from optrace.tui.screens.over import TOGETHER
 from optrace.tui.screens.prompt import Prompt
 from optrace.tui.stylesheet import KeptStylesheet
 from optrace.tui.theme import DARK, LIGHT
@@ -101,21 +100,7 @@ class BaseApp(App[None]):
             self.pop_screen()
         self.call_after_refresh(self._read_themes)
 
-    def _refresh_notifications(self) -> None:
-        if self._notifications:  # else Textual lays out a new screen once more for nothing
-            super()._refresh_notifications()
-
-    def _lay_out_windows(self) -> None:
-        """Lay out the windows before they are first opened. Where nobody sees it, this draws nothing."""
-        for name in filter(self.is_screen_installed, self.SCREENS):  # none is where the app is being left
-            window = self.get_screen(name)
-            if window.is_running and not window.is_current:
-                window._refresh_layout(self.size)
-                window._layout_required = False
-
     def _read_themes(self) -> None:
-        self._lay_out_windows()
-        self.set_timer(SOON, self._lay_out_windows)  # once more with what the first time has changed: scroll bars
         self._rules.parse_for({**theme.to_color_system().generate(), **theme.variables} for theme in (DARK, LIGHT))
 
     def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
@@ -128,7 +113,6 @@ class BaseApp(App[None]):
             message.work(*message.arguments)
 
     def refresh_css(self, animate: bool = True) -> None:
-        self.delay_update(TOGETHER)
         super().refresh_css(animate)
         for screen in self.screen_stack:
             for pane in screen.query(Lines):

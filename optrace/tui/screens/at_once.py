@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TypeVar
 
 from textual.events import Idle
+from textual.geometry import Size
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -18,17 +19,43 @@ MOST_LAYOUTS = 4
 class AtOnce(Screen[Result]):
     """A screen that is laid out to the end, and then drawn, when it comes to rest.
 
-    Textual's own waits for the next tick of a clock, up to a sixtieth of a second, and draws after each layout. That
-    is what happens here too while messages wait: keys that come faster than they can be drawn share a picture.
+    Textual's own draws after each layout, and waits for the next tick of a clock, up to a sixtieth of a second. Here
+    it waits for that only while other messages do: keys that come faster than they can be drawn share a picture.
     """
 
     _laying_out = False
+    _waiting = False
 
     async def _on_idle(self, event: Idle) -> None:
-        if self.is_current and not self.app._batch_count and not self.app.message_queue_size:
+        if not self.app.message_queue_size:
             self._settle()
+        elif not self._waiting:
+            self._waiting = True
+            self.app.call_later(self._app_caught_up)
+
+    def _app_caught_up(self) -> None:
+        self._waiting = False
+        self.check_idle()
+
+    def _on_timer_update(self) -> None:
+        self._settle()
+        super()._on_timer_update()
+
+    def _refresh_layout(self, size: Size | None = None, scroll: bool = False) -> None:
+        self._laying_out = True
+        try:
+            super()._refresh_layout(size, scroll)
+        finally:
+            self._laying_out = False
+        self.check_idle()
+
+    def _compositor_refresh(self) -> None:
+        if not self._laying_out:
+            super()._compositor_refresh()
 
     def _settle(self) -> None:
+        if not self.is_current or self.app._batch_count:
+            return
         for _ in range(MOST_LAYOUTS):
             unsettled = [widget for widget in self._widgets() if widget._layout_required]
             if not unsettled and not self._layout_required:
@@ -39,21 +66,14 @@ class AtOnce(Screen[Result]):
                     if isinstance(ancestor, Widget):
                         ancestor._clear_arrangement_cache()
                         ancestor._layout_updates += 1
-            self._laying_out = True
-            try:
-                self._refresh_layout()
-            finally:
-                self._laying_out = self._layout_required = self._scroll_required = False
+            self._refresh_layout()
+            self._layout_required = self._scroll_required = False
         changed = {widget for widget in self._widgets() if widget._repaint_required} | self._dirty_widgets
         if self._compositor._dirty_regions or changed:
             for widget in changed:
                 widget._repaint_required = False
             self._compositor.update_widgets(changed)
             self._compositor_refresh()
-
-    def _compositor_refresh(self) -> None:
-        if not self._laying_out:
-            super()._compositor_refresh()
 
     def _widgets(self) -> Iterator[Widget]:
         """This screen and all in it, scroll bars too."""

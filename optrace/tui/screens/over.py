@@ -12,8 +12,6 @@ from textual.color import Color
 from textual.containers import Vertical
 from textual.css.styles import RulesMap
 from textual.events import Click
-from textual.geometry import Size
-from textual.reactive import Reactive
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen, Screen
 from textual.strip import Strip
@@ -25,15 +23,8 @@ from optrace.tui.screens.at_once import AtOnce
 Result = TypeVar("Result")
 
 
-TOGETHER = 0.004
-"""Seconds to wait for all of a window before it is drawn: each of its parts reports by itself that it has changed."""
-
-
 class Box(Vertical):
     """The frame of a window."""
-
-    # Textual's lays out and draws everything once more when the size of what is inside has changed.
-    virtual_size: Reactive[Size] = Reactive(Size(0, 0), repaint=False)
 
 
 class Over(AtOnce[Result], ModalScreen[Result]):
@@ -42,11 +33,7 @@ class Over(AtOnce[Result], ModalScreen[Result]):
     What is behind is dimmed style by style, not piece by piece. A click outside of it closes it.
     """
 
-    def on_mount(self) -> None:
-        self._update_timer.resume()  # its first tick comes a frame late: let it be this one
-
     def on_screen_resume(self) -> None:
-        self.app.delay_update(TOGETHER)
         for behind in self.app.screen_stack[:-1]:  # Textual has it drawn anew; it is drawn with this one
             behind._repaint_required = False
 
