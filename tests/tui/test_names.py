@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from optrace.tui.core.abbreviate import Abbreviations
@@ -32,6 +32,7 @@ def test_long_names_are_told_apart_in_little_room() -> None:
 
 @settings(max_examples=200)
 @given(st.sets(MODULES, min_size=2, max_size=8))
+@example({"a", "aa", "a_a"})
 def test_modules_side_by_side_never_read_the_same(modules: set[str]) -> None:
     names = [f"model.layers.{layer}.{module}.weight" for layer in range(3) for module in modules]
     short = Abbreviations(names)

@@ -62,7 +62,8 @@ def _initials(names: set[str]) -> dict[str, str]:
         tried = {name: "".join(w if w.isdigit() else w[:letters] for w in each) for name, each in words.items()}
         taken = Counter([*tried.values(), *found.values()])
         for name, short in tried.items():
-            if taken[short] == 1 or letters == _MOST:
+            alone = taken[short] == 1 and (short == name or short not in names)
+            if alone or letters == _MOST:
                 found[name] = short if letters < _MOST else name
                 del words[name]
         letters += 1
