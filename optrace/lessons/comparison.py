@@ -26,7 +26,7 @@ class DiffLine:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Curve:
     """One number of both runs at the end of each iteration; None where it does not exist."""
 

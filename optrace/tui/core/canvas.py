@@ -78,9 +78,28 @@ class Chart:
         return self.first + round(place / max(1, columns - 1) * (self.last - self.first))
 
 
+def pointed_at(chart: Chart, room: int, height: int, x: int, y: int) -> tuple[int, int] | None:
+    """The event under a place of a drawn chart, and the number of the series nearest to it; None left of the axis."""
+    event, column = chart.event_at(x, room), x - AXIS
+    if event is None:
+        return None
+    owner = _picture(chart.series, chart.first, chart.last, chart.log, *_size(room, height))[1]
+    begin = max(0, column - 2)
+    rows, columns = np.nonzero(owner[:, begin : column + 3] >= 0)  # a few columns, for a dashed curve has gaps
+    if not len(rows):
+        return event, 0
+    nearest = (2 * np.abs(rows - y) + np.abs(columns + begin - column)).argmin()
+    return event, int(owner[rows[nearest], columns[nearest] + begin])
+
+
+def _size(room: int, height: int) -> tuple[int, int]:
+    """Columns and rows of the picture in a chart of this size."""
+    return max(4, room - AXIS), max(2, height - 2)
+
+
 def draw(chart: Chart, room: int, height: int, label: Any) -> list[Line]:
     """The chart in `height` lines of `room` columns; `label` writes an event's position for the lower axis."""
-    columns, rows = max(4, room - AXIS), max(2, height - 2)
+    columns, rows = _size(room, height)
     cells, owner, scale, dropped = _picture(chart.series, chart.first, chart.last, chart.log, columns, rows)
     if scale is None:
         note = "no finite value above 0 to draw on a log axis" if chart.log and dropped else "nothing to draw"

@@ -14,7 +14,7 @@ from optrace.lessons.course import course
 from optrace.lessons.model import Lesson, Run
 from optrace.tui.base import BaseApp
 from optrace.tui.core.session import Session
-from optrace.tui.learn.comparison import ComparisonScreen, Next
+from optrace.tui.learn.comparison import ComparisonScreen, Next, Place
 from optrace.tui.learn.course import CourseScreen, Finished
 from optrace.tui.learn.guide import Guide
 from optrace.tui.learn.lesson import LessonScreen
@@ -152,7 +152,9 @@ class LearnApp(BaseApp):
         following = self._following(guide.lesson)
 
         def done(where: Next | None) -> None:
-            if where != "back":
+            if isinstance(where, Place):
+                self.call_later(self._look_at, where)
+            elif where != "back":
                 self.close_lesson()
                 if where == "next" and following is not None:
                     self.run_lesson(following)
@@ -161,6 +163,13 @@ class LearnApp(BaseApp):
 
         screen = ComparisonScreen(guide, opened.runs, opened.words, following, self.course is not None)
         self.push_screen(screen, done)
+
+    async def _look_at(self, place: Place) -> None:
+        """The last event of an iteration of a run: that is where its curves have their points."""
+        screen = await self.visit(place.run)
+        if screen is not None:
+            screen.session.cursor.jump(screen.session.trace.iterations.bounds(place.iteration)[1] - 1)
+            screen.moved(True)
 
     def _following(self, lesson: Lesson) -> Lesson | None:
         names = [other.name for other in self.lessons]

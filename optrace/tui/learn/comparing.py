@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from optrace.lessons.comparison import Curve, DiffLine
 from optrace.lessons.model import Run
-from optrace.tui.core.canvas import Chart, Series, draw
+from optrace.tui.core.canvas import Chart, Series, draw, pointed_at
 from optrace.tui.core.findings import GLYPHS
 from optrace.tui.core.numerals import short
 from optrace.tui.core.source import highlighted
@@ -79,24 +80,51 @@ def curve_lines(
     """A chart of each number over the iterations: the script solid, the repaired one dashed."""
     if not curves:
         return [[Span(words("nothing to draw"), "dim")]]
-    each = max(LEAST_ROWS, (height - 1) // len(curves))
+    each = _rows(curves, height)
     lines: list[Line] = [_legend(names)]
     for curve in curves:
-        series = tuple(
-            Series(
-                names[run],
-                np.arange(len(points)),
-                np.array([np.nan if point is None else point for point in points], np.float64),
-                _STROKES[run][1],
-                dashed=run == "repaired",
-            )
-            for run, points in curve.points.items()
-        )
-        log = _spread(series) != flip
-        last = max((len(entry.values) for entry in series), default=1) - 1
-        lines.append(_title(curve, log))
-        lines += draw(Chart(series, 0, max(1, last), log), room, each - 1, str)
+        chart = _chart(curve, flip)
+        lines.append(_title(curve, chart.log))
+        lines += draw(chart, room, each - 1, str)
     return lines
+
+
+def curve_at(
+    curves: tuple[Curve, ...], room: int, height: int, flip: bool, x: int, y: int
+) -> tuple[Run, int] | None:
+    """Of `curve_lines`, the run whose curve is nearest to a place, and the iteration there."""
+    each = _rows(curves, height) if curves else 1
+    number, row = divmod(y - 1, each)
+    if not 0 <= number < len(curves) or not row:
+        return None
+    curve = curves[number]
+    found = pointed_at(_chart(curve, flip), room, each - 1, x, row - 1)
+    if found is None:
+        return None
+    iteration, series = found
+    run = tuple(curve.points)[series]
+    return run, min(iteration, len(curve.points[run]) - 1)
+
+
+def _rows(curves: tuple[Curve, ...], height: int) -> int:
+    """Of each curve, its title among them."""
+    return max(LEAST_ROWS, (height - 1) // len(curves))
+
+
+@lru_cache(32)
+def _chart(curve: Curve, flip: bool) -> Chart:
+    series = tuple(
+        Series(
+            run,
+            np.arange(len(points)),
+            np.array([np.nan if point is None else point for point in points], np.float64),
+            _STROKES[run][1],
+            dashed=run == "repaired",
+        )
+        for run, points in curve.points.items()
+    )
+    last = max((len(entry.values) for entry in series), default=1) - 1
+    return Chart(series, 0, max(1, last), _spread(series) != flip)
 
 
 def _legend(names: Names) -> Line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from textual import on
@@ -10,23 +11,32 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Vertical
 from textual.events import Resize
-from textual.screen import Screen
 
 from optrace.errors import OptraceError
 from optrace.lessons.comparison import Comparison
 from optrace.lessons.model import Lesson, Run
 from optrace.tui.core.spans import Line, Span, clean, ends, wrap
-from optrace.tui.learn.comparing import closing_lines, curve_lines, finding_lines, repair_lines
+from optrace.tui.learn.comparing import closing_lines, curve_at, curve_lines, finding_lines, repair_lines
 from optrace.tui.learn.guide import Guide
 from optrace.tui.learn.runs import Runs
 from optrace.tui.learn.words import Words
 from optrace.tui.messages import Act
+from optrace.tui.screens.at_once import AtOnce
 from optrace.tui.screens.panes import LOW, NARROW
 from optrace.tui.widgets.keybar import Key, KeyBar
 from optrace.tui.widgets.lines import Lines
 from optrace.tui.widgets.panebar import PaneBar
 
-Next = Literal["next", "list", "back"]
+
+@dataclass(frozen=True)
+class Place:
+    """An iteration of a run that somebody pointed at."""
+
+    run: Run
+    iteration: int
+
+
+Next = Literal["next", "list", "back"] | Place
 NAMES = ("repair", "curves", "findings", "conclusion")
 
 
@@ -56,7 +66,15 @@ class Section(Lines):
         self.post_message(Act(f"pane({self.id!r})"))
 
     def framed(self, top: bool) -> None:
-        self.clicked(0, 0)
+        Section.clicked(self, 0, 0)
+
+
+class Charts(Section):
+    """The part with the curves. Where one is clicked, there one goes."""
+
+    def clicked(self, x: int, y: int) -> None:
+        region = self.scrollable_content_region
+        self.post_message(Act(f"point({x - 1}, {y}, {region.width - 2}, {region.height})"))
 
 
 class ComparisonHead(Lines):
@@ -76,7 +94,7 @@ class ComparisonHead(Lines):
         return ends(start, [Span(f"{self._what} ", "good")], width)
 
 
-class ComparisonScreen(Screen[Next]):
+class ComparisonScreen(AtOnce[Next]):
     """Gives back where to go from here."""
 
     CSS = """
@@ -116,7 +134,8 @@ class ComparisonScreen(Screen[Next]):
         self._failure = ""
         self._flip = False
         make = {"repair": self._repair, "curves": self._curves, "findings": self._found, "conclusion": self._ending}
-        self.sections = {name: Section(name, words(name), make[name]) for name in NAMES}
+        kinds = {"curves": Charts}
+        self.sections = {name: kinds.get(name, Section)(name, words(name), make[name]) for name in NAMES}
         self.head = ComparisonHead(guide.lesson.title, words("comparison" if len(runs.names) > 1 else "one run only"))
         self.panebar = PaneBar(tuple((name, words(name)) for name in NAMES), NAMES[0], f"Tab {words('key turn')}")
         leave = words("key list" if back else "key quit")
@@ -217,6 +236,15 @@ class ComparisonScreen(Screen[Next]):
         self.query_one("#second").set_class(left, "-hidden")
         self.panebar.repaint()
         self.call_after_refresh(self.redraw)
+
+    def action_point(self, x: int, y: int, width: int, height: int) -> None:
+        """Somebody pointed at this place among the curves, which were drawn in this size: go there."""
+        curves = self.comparison.curves if self.comparison is not None else ()
+        found = curve_at(curves, width, height, self._flip, x, y)
+        if found is None:
+            self.action_pane("curves")
+        else:
+            self.dismiss(Place(*found))
 
     def action_scroll(self, by: int) -> None:
         self.sections[self.panebar.shown].scroll_relative(y=by, animate=False, force=True)

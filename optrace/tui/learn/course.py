@@ -11,13 +11,13 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
 from textual.message import Message
-from textual.screen import Screen
 
 from optrace.lessons.model import Lesson
 from optrace.tui.core.spans import Span
 from optrace.tui.learn.listed import CourseHead, LessonCard, LessonList
 from optrace.tui.learn.words import Words
 from optrace.tui.messages import Act, RowChosen
+from optrace.tui.screens.at_once import AtOnce
 from optrace.tui.screens.prompt import Prompt
 from optrace.tui.widgets.keybar import Key, KeyBar, Keys
 
@@ -33,7 +33,7 @@ class Finished:
     asked: int
 
 
-class CourseScreen(Screen[None]):
+class CourseScreen(AtOnce[None]):
     """Choosing a lesson."""
 
     class Chosen(Message):

@@ -7,12 +7,12 @@ from typing import ClassVar, Literal
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 
 from optrace.lessons.model import Lesson, Run
 from optrace.tui.core.spans import Line, Span, clean, cut, wrap
 from optrace.tui.learn.runs import Runs
 from optrace.tui.learn.words import Words
+from optrace.tui.screens.at_once import AtOnce
 from optrace.tui.widgets.keybar import Key, KeyBar
 from optrace.tui.widgets.lines import Lines
 
@@ -86,7 +86,7 @@ class RunningLines(Lines):
         return [Span("  "), *self._lines[y]] if y < len(self._lines) else []
 
 
-class RunningScreen(Screen[Outcome]):
+class RunningScreen(AtOnce[Outcome]):
     """Gives back whether to open the lesson. Opens it by itself where all went well."""
 
     CSS = """

@@ -6,6 +6,7 @@ import pytest
 from textual.events import MouseScrollDown, MouseScrollUp
 from textual.pilot import Pilot
 
+from optrace.lessons.model import Run
 from optrace.tui.core.spans import cells
 from optrace.tui.learn.app import LearnApp
 from optrace.tui.learn.comparison import NAMES, ComparisonScreen
@@ -148,3 +149,42 @@ async def test_the_comparison(led: Led, size: Size) -> None:
             assert screen.panebar.shown == NAMES[1]
         await do(app, pilot, "go('back')")
         assert isinstance(app.screen, LessonScreen)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("run", ["script", "repaired"])
+async def test_a_curve_of_the_comparison_leads_to_its_iteration(led: Led, size: Size, run: Run) -> None:
+    async with led(size=size) as (app, pilot):
+        app.compare()
+        await settle(app, pilot)
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        await do(app, pilot, "pane('curves')") if size[0] == 80 else None
+        assert screen.comparison is not None
+        curve = screen.comparison.curves[0]
+        region = screen.sections["curves"].content_region
+        drawn = [row[region.x : region.right] for row in screen_text(app).splitlines()[region.y : region.bottom]]
+        labels = [y for y, row in enumerate(drawn) if "└" in row]
+        # The curves' first points: the greatest values stand in the topmost row that has dots.
+        points = curve.points[run]
+        iteration = len(points) - 1
+        assert points[iteration] != curve.points["repaired" if run == "script" else "script"][iteration]
+        last = max(x for row in drawn[2 : labels[0]] for x, mark in enumerate(row) if 0x2800 < ord(mark) <= 0x28FF)
+        rows = [y for y in range(2, labels[0]) if 0x2800 < ord(drawn[y][last]) <= 0x28FF]
+        values = {each: curve.points[each][-1] or 0.0 for each in ("script", "repaired")}
+        other = values["repaired" if run == "script" else "script"]
+        row = min(rows) if values[run] > other else max(rows)
+        await click(app, pilot, region.x + last, region.y + row)
+        shown = lesson_screen(app)
+        assert shown.run == run
+        assert shown.session.position(shown.session.seq).split(":")[0] == str(iteration)
+        assert shown.session.seq == shown.session.trace.iterations.bounds(iteration)[1] - 1
+        # Left of the axis and in the frame it is chosen, as every other part.
+        app.compare()
+        await settle(app, pilot)
+        screen = app.screen
+        assert isinstance(screen, ComparisonScreen)
+        await do(app, pilot, "pane('curves')") if size[0] == 80 else None
+        await click(app, pilot, region.x + 2, region.y + row)
+        assert app.screen is screen
+        assert screen.panebar.shown == "curves"
