@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import optrace
+from optrace.tui.screens.listing import Listing
 from tests.tui.conftest import Opened
-from tests.tui.drawing import press, screen_text
+from tests.tui.drawing import click, press, screen_text, spots
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +85,28 @@ async def test_a_run_of_one_process(network: Path, opened: Opened) -> None:
     async with opened(network) as (app, pilot):
         for key in ("r", "R", "a"):
             assert "recorded in one process" in await press(app, pilot, key)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36)])
+async def test_the_mouse(ranks: Path, opened: Opened, size: tuple[int, int]) -> None:
+    async with opened(ranks, size=size) as (app, pilot):
+
+        async def do(action: str) -> str:
+            spot = next(spot for spot in spots(app) if spot.action == action)
+            return await click(app, pilot, spot.x, spot.y)
+
+        for rank in (1, 2, 0):
+            assert f"train.optrace/rank-{rank}" in await do("process(1)")
+        await press(app, pilot, "right")
+        await do("help")
+        while not any(spot.action == "below('side_by_side')" for spot in spots(app)):
+            await press(app, pilot, "pagedown")
+        text = await do("below('side_by_side')")
+        assert isinstance(app.screen, Listing)
+        assert "Side by side" in text
+        row = next(spot for spot in spots(app) if spot.text.startswith("1.bias"))
+        await click(app, pilot, row.x, row.y)
+        assert app.screen is app.main
+        assert app.session.selected is not None
+        assert app.session.selected.name == "1.bias"
+        app.close()
