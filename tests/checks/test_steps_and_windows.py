@@ -67,7 +67,8 @@ def test_a_dry_step_for_the_schedulers_sake_is_a_hint(correct: Recorded) -> None
             optimizer.zero_grad()
             F.mse_loss(model(inputs), targets).backward()
             optimizer.step()
-    assert [f.severity for f in run.findings if f.code == "OT104"] == ["hint"]
+    expected = [] if run.trace.gaps else ["hint"]  # of the last iterations alone, that step is none
+    assert [f.severity for f in run.findings if f.code == "OT104"] == expected
 
 
 def test_a_backward_before_every_step_is_silent(correct: Recorded) -> None:

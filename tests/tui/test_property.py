@@ -68,7 +68,9 @@ def generated(path: Path, chance: random.Random) -> None:
                 optimizer.step()
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 16))])
+@pytest.mark.parametrize(
+    "seed", [6, 10, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(16) if seed not in (6, 10))]
+)
 async def test_walks_through_generated_traces_lead_back(tmp_path: Path, opened: Opened, seed: int) -> None:
     chance = random.Random(seed)
     generated(tmp_path / "run.optrace", chance)

@@ -43,6 +43,7 @@ class Lines(ScrollView, can_focus=False):
         self._drawn = (0, "")
         """In how many columns, in which theme."""
         self._shown = Size(0, 0)
+        self._top = 0
         self._base = Style()
         self._entitled = ("", "")
         self._drawing = False
@@ -118,7 +119,10 @@ class Lines(ScrollView, can_focus=False):
         if self._drawn != (width, self.app.theme):
             self._drawn = (width, self.app.theme)
             known.clear()
-        top = self.scroll_offset.y
+        if self.show_vertical_scrollbar:
+            self.vertical_scrollbar.position = self.scroll_y  # where `prepare` has scrolled, too
+        top, before = self.scroll_offset.y, self._top
+        self._top = top
         changed: list[Region] = []
         for row in range(height):
             line, old = self._fitted(top + row, width), known.get(top + row)
@@ -127,7 +131,7 @@ class Lines(ScrollView, can_focus=False):
             else:
                 self._strips[top + row] = (line, paint(self.app, line))
                 changed.append(Region(0, row, width, 1))
-        if len(changed) > height // 2:
+        if top != before or len(changed) > height // 2:
             self.refresh()
         elif changed:
             self.refresh(*changed)

@@ -61,8 +61,6 @@ class SourcePane(Lines):
     def _scroll(self, top: int) -> None:
         self.set_reactive(Lines.scroll_y, float(top))
         self.set_reactive(Lines.scroll_target_y, float(top))
-        if self.show_vertical_scrollbar:
-            self.vertical_scrollbar.position = top
 
     def _lines_of_iteration(self) -> frozenset[int]:
         """Lines of this file that the events of this iteration came from."""
