@@ -240,10 +240,10 @@ def _state(trace: Trace) -> str:
         return f"complete: ended to be kept, for {printable(kept)}"
     if trace.complete:
         return "complete"
-    running = trace.running()
-    if running is None:
-        return "incomplete: still being recorded, or its process was killed"
-    return "incomplete: still being recorded" if running else "incomplete: its process was killed"
+    if trace.killed():
+        return "incomplete: its process was killed"
+    unsure = ", or its process was killed" if trace.running() is None else ""
+    return f"incomplete: still being recorded{unsure}"
 
 
 def _command(argv: Any) -> str:

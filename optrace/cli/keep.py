@@ -54,6 +54,7 @@ class Keep(Command):
             if running:
                 tell(f"asked {printable(arguments.trace)} to keep what it holds; it has not answered yet")
             for member in members:
+                member.refresh()
                 if member.complete and member.events:
                     first, last = kept_range(member)
                     print(f"kept iterations {first:,}-{last:,} in {printable(member.path)}")

@@ -130,17 +130,25 @@ class Trace(Values):
 
     def running(self) -> bool | None:
         """Whether it is still being recorded; None where only the machine it runs on could tell."""
+        ended, alive = self._now()
+        return False if ended else alive
+
+    def killed(self) -> bool:
+        """Whether its process is gone and has not ended the recording. False where that cannot be told from here."""
+        ended, alive = self._now()
+        return not ended and alive is False
+
+    def _now(self) -> tuple[bool, bool | None]:
+        """Whether the recording has ended by now, and whether its process is there."""
         with self._index.snapshot():
-            self.meta |= self._read_meta()
-        if self.complete:
-            return False
-        if self.meta.get("host") != socket.gethostname():
-            return None
+            meta = self._read_meta()  # `self.meta` stays what belongs to the events that were taken in
+        if meta.get("host") != socket.gethostname():
+            return "ended" in meta, None
         try:
-            os.kill(int(self.meta.get("pid", 0)), 0)
+            os.kill(int(meta.get("pid", 0)), 0)
         except (OSError, ValueError):
-            return False
-        return True
+            return "ended" in meta, False
+        return "ended" in meta, True
 
     def size(self) -> int:
         """Bytes on disk."""

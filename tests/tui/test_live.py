@@ -30,21 +30,23 @@ with optrace.record(sys.argv[1], last=int(sys.argv[2]) if len(sys.argv) > 2 else
 """
 
 
+def _wait_for(path: Path, events: int) -> None:
+    """Until the trace holds so many events."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        with contextlib.suppress(optrace.OptraceError), optrace.load(path) as trace:
+            if len(trace.events) >= events:
+                return
+        time.sleep(0.1)
+
+
 @pytest.fixture
 def recording(tmp_path: Path) -> Iterator[Path]:
     """A trace that grows by thousands of events a second."""
     path = tmp_path / "live.optrace"
     with subprocess.Popen([sys.executable, "-c", RECORD, str(path)]) as process:
         try:
-            end = time.monotonic() + 60
-            while time.monotonic() < end:
-                try:
-                    with optrace.load(path) as trace:
-                        if len(trace.events) > 1000:
-                            break
-                except optrace.OptraceError:
-                    pass  # not begun yet
-                time.sleep(0.1)
+            _wait_for(path, 1000)
             yield path
         finally:
             process.kill()
@@ -78,6 +80,36 @@ async def test_the_end_is_followed_while_another_process_writes(recording: Path,
         assert app.session.cursor.last > grown
         assert app.session.seq == stayed
         assert "● live" not in screen_text(app).splitlines()[0]
+
+
+@pytest.mark.slow
+async def test_a_long_trace_is_followed_to_its_end(tmp_path: Path, opened: Opened) -> None:
+    path, record = tmp_path / "live.optrace", RECORD.replace("time.sleep(0.05)", "pass")
+    with subprocess.Popen([sys.executable, "-c", record.replace("+ 60", "+ 40"), str(path)]) as process:
+        try:
+            _wait_for(path, 1)
+            async with opened(path) as (app, pilot):
+                await pilot.press("end")
+                session, counts = app.session, [0]
+                while process.poll() is None:
+                    await pilot.press("2", "1")  # it answers meanwhile
+                    assert session.seq == session.cursor.last
+                    if session.cursor.last > counts[-1]:
+                        counts.append(session.cursor.last)
+                    await pilot.pause(0.2)
+                for _ in range(300):
+                    if session.trace.complete:
+                        break
+                    await pilot.pause(0.1)
+                assert len(counts) > 10
+                assert session.trace.complete
+                with optrace.load(path) as whole:
+                    assert len(session.trace.events) == len(whole.events) > 100_000
+                assert session.seq == session.cursor.last
+                text = await press(app, pilot, "home")
+                assert "0:0" in text or "iteration 0" in text
+        finally:
+            process.kill()
 
 
 @pytest.mark.slow

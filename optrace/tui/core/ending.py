@@ -15,7 +15,7 @@ def how_it_ended(trace: Trace) -> list[Line]:
         words = f"Here the recording ended: {clean(str(failure))}."
     elif raised := trace.meta.get("raised"):
         words = f"After this the script ended by {clean(str(raised))}."
-    elif trace.running() is False and not trace.complete:
+    elif not trace.complete and trace.killed():
         words = "After this its process was killed."
     else:
         return []
