@@ -15,13 +15,18 @@ from optrace.tui.widgets.lines import Lines
 
 
 async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
-    """Wait until nothing runs in the background any more."""
+    """Wait until nothing runs in the background any more, nor is about to: a key takes several messages."""
+    quiet = 0
     for _ in range(400):
         await pilot.pause()
         busy = any(not worker.is_finished for worker in app.workers)
         if app.session.findings.ready and not busy and not app.main.running and app.main._wanted is None:
-            break
-        await asyncio.sleep(0.02)
+            quiet += 1
+            if quiet == 3:
+                break
+        else:
+            quiet = 0
+            await asyncio.sleep(0.02)
     await pilot.pause()
 
 

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import Resize
+from textual.geometry import Size
 
 from optrace.tui.core.spans import Line, Span, fit, tinted, wrap
 from optrace.tui.messages import RowChosen
@@ -14,6 +16,8 @@ from optrace.tui.screens.over import Box, Over
 from optrace.tui.widgets.keybar import Key, KeyBar, Keys
 from optrace.tui.widgets.lines import Lines
 
+MOST_WIDE, LEAST_HIGH = 110, 9
+"""Columns and rows of a window."""
 Entries = Callable[[int], list[list[Line]]]
 """For a width: the entries, each some lines."""
 
@@ -44,11 +48,18 @@ class EntryLines(Lines):
         self.show()
 
     def prepare(self, width: int, height: int) -> int:
-        entries = self._make(max(10, width - 3))
+        entries = self._entries(width)
         self.count = len(entries)
         self.chosen = max(0, min(self.chosen, self.count - 1))
         self._lines = [(number, line) for number, entry in enumerate(entries) for line in entry]
         return len(self._lines)
+
+    def needed(self, width: int) -> int:
+        """Rows that show all of it in so many columns, the scroll bar's among them."""
+        return sum(map(len, self._entries(width - 1)))
+
+    def _entries(self, width: int) -> list[list[Line]]:
+        return self._make(max(10, width - 3))
 
     def line(self, y: int, width: int) -> Line:
         if y >= len(self._lines):
@@ -80,7 +91,7 @@ class Listing(Over[tuple[str, int] | None]):
 
     CSS = """
     Listing { align: center middle; background: $background 55%; }
-    Listing > Box { width: 90%; max-width: 110; height: 90%; background: $surface; border: round $primary; }
+    Listing > Box { background: $surface; border: round $primary; }
     Listing KeyBar { background: $surface; }
     """
     NAME = "listing"
@@ -126,6 +137,19 @@ class Listing(Over[tuple[str, int] | None]):
         with self._box:
             yield self._body
             yield self._bar
+
+    def on_screen_resume(self) -> None:
+        super().on_screen_resume()
+        self._fit(self.app.size)
+
+    def on_resize(self, event: Resize) -> None:
+        self._fit(event.size)
+
+    def _fit(self, size: Size) -> None:
+        """As high as what is in it, as far as the screen has room."""
+        width, height = min(MOST_WIDE, size.width * 9 // 10), size.height * 9 // 10
+        self._box.styles.width = width
+        self._box.styles.height = min(height, max(LEAST_HIGH, self._body.needed(width - 2) + 3))
 
     def action_walk(self, by: int) -> None:
         if self._choosing:
