@@ -36,6 +36,7 @@ class EntryLines(Lines):
     def __init__(self) -> None:
         super().__init__()
         self._make: Entries = lambda width: []
+        self._made: tuple[int, list[list[Line]]] = (0, [])
         self._choosing = False
         self._lines: list[tuple[int, Line]] = []
         self.chosen = 0
@@ -44,6 +45,7 @@ class EntryLines(Lines):
     def fill(self, entries: Entries, choosing: bool) -> None:
         """Show these from the first on."""
         self._make, self._choosing, self.chosen = entries, choosing, 0
+        self._made = (0, [])
         self.scroll_to(y=0, animate=False, force=True)
         self.show()
 
@@ -59,7 +61,9 @@ class EntryLines(Lines):
         return sum(map(len, self._entries(width - 1)))
 
     def _entries(self, width: int) -> list[list[Line]]:
-        return self._make(max(10, width - 3))
+        if self._made[0] != width:
+            self._made = (width, self._make(max(10, width - 3)))
+        return self._made[1]
 
     def line(self, y: int, width: int) -> Line:
         if y >= len(self._lines):
