@@ -113,9 +113,17 @@ def _round(
             count = max(1, min(count, round(2 * seconds / one)))
         if name in PERIODS:
             count += -count % PERIODS[name]
-            os.sync()  # the first keyframe is written to the disk; the next one comes after thousands of turns
+            _all_written(folder)  # the first keyframe; the next one comes after thousands of turns
         timed = _turns(workload, after, count)
     return timed / count, time.perf_counter() - start - timed - warm * bare
+
+
+def _all_written(folder: Path) -> None:
+    """Wait until the recorder's own thread has nothing left to write, and the disk neither."""
+    size = -1
+    while size != (size := sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())):
+        time.sleep(0.3)
+    os.sync()
 
 
 def _turns(workload: Workload, after: After | None, count: int) -> float:
