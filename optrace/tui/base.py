@@ -103,6 +103,11 @@ class BaseApp(App[None]):
     def _read_themes(self) -> None:
         self._rules.parse_for({**theme.to_color_system().generate(), **theme.variables} for theme in (DARK, LIGHT))
 
+    @property
+    def _background_screens(self) -> list[Screen[Any]]:
+        """Screens that are seen behind this one. Textual has those behind an opaque one draw as well."""
+        return [] if self.screen.styles.background.a == 1 else super()._background_screens
+
     def call_later_from_thread(self, work: Callable[..., Any], *arguments: Any) -> None:
         """Have the screen's thread do something, without waiting for it, unless what it is a method of has gone."""
         self.post_message(_Later(work, arguments))
