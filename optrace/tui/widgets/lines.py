@@ -43,7 +43,7 @@ class Lines(ScrollView, can_focus=False):
         self._drawn = (0, "")
         """In how many columns, in which theme."""
         self._shown = Size(0, 0)
-        self._top = 0
+        self._scrolled = 0
         self._base = Style()
         self._entitled = ("", "")
         self._drawing = False
@@ -121,8 +121,8 @@ class Lines(ScrollView, can_focus=False):
             known.clear()
         if self.show_vertical_scrollbar:
             self.vertical_scrollbar.position = self.scroll_y  # where `prepare` has scrolled, too
-        top, before = self.scroll_offset.y, self._top
-        self._top = top
+        top, before = self.scroll_offset.y, self._scrolled
+        self._scrolled = top
         changed: list[Region] = []
         for row in range(height):
             line, old = self._fitted(top + row, width), known.get(top + row)
