@@ -139,7 +139,7 @@ class Readings:
         try:
             value = self.array(parameter, kind, seq)
         except LookupFailed:
-            sample = self._trace.sample(parameter, kind, seq)
+            sample = self._trace.sample(parameter, kind, seq) if kind != "update" else None
             if sample is None or fitting(place, parameter.shape) != place:
                 return None
             flat = int(np.ravel_multi_index(place, parameter.shape)) if place else 0
