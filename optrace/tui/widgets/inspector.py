@@ -120,7 +120,8 @@ class InspectorPane(Dragging):
         recorded = "param" if want.kind == "update" else want.kind
         if want.statistic != "loss" and session.machine.readings.sampled(session.selected, recorded, session.seq):
             title += " (sampled)"
-        return history.lines(self._chart, title, done, room, height, session.position)
+        here = history.missing(session.machine, want, session.seq)
+        return history.lines(self._chart, title, here, done, room, height, session.position)
 
     def wanted(self) -> history.Wanted | None:
         """What the chart needs, where the history tab is open."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from optrace.trace.format import Flag
+from optrace.trace.format import ONE_PASS, Flag, Op, Storage
 from optrace.trace.model import Parameter
 from optrace.tui.core.canvas import Chart, Series, draw
 from optrace.tui.core.grid import Place
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.numerals import index, short
+from optrace.tui.core.readings import Stats
 from optrace.tui.core.spans import Line, Span
 
 Array = np.ndarray[Any, Any]
@@ -120,12 +123,41 @@ def chart(series: tuple[Series, ...], count: int, seq: int, log: bool) -> Chart:
     return Chart(series, 0, max(1, count - 1), log, seq)
 
 
-def lines(what: Chart, title: str, done: float, room: int, height: int, label: Any) -> list[Line]:
-    """The tab below its line of choices: a legend, and the chart."""
+def missing(machine: Machine, want: Wanted, seq: int) -> str:
+    """Why there is no number just after event `seq`; empty where there is one, be it a nan of the training's own."""
+    if want.statistic == "loss":
+        return ""
+    parameter, readings = machine.trace.parameters.by_id(want.parameter), machine.readings
+    found = readings.last(parameter, "param" if want.kind == "update" else want.kind, seq)
+    kept = None if found is None else machine.trace.exactness_of(*found)
+    if found is None or kept is None:
+        return "none"
+    number, change = found
+    if kept == "not kept":
+        return kept
+    if want.kind == "update" and change.op is not Op.CHANGE:
+        return "none"
+    sampled = change.storage is Storage.SAMPLE
+    if want.statistic == "element":
+        which = (parameter, want.kind, number, want.place)
+        there = readings.compute(("element", *which), change.nbytes, partial(readings.element, *which)) is not None
+    elif want.kind == "update":
+        there = readings.ratio(parameter, number) is not None
+    else:
+        stats = readings.stats_of(parameter, want.kind, number, change) if sampled else None
+        untaken = isinstance(stats, Stats) and math.isnan(stats.zeros) and want.statistic not in ONE_PASS
+        return "not taken" if untaken else ""
+    return "" if there else "not kept" if sampled else "none"
+
+
+def lines(what: Chart, title: str, here: str, done: float, room: int, height: int, label: Any) -> list[Line]:
+    """The tab below its line of choices: a legend, and the chart. `here` stands for the number that is missing."""
     head: Line = [Span(title, "bold")]
     for series in what.series if len(what.series) > 1 or (what.series and what.series[0].name not in title) else ():
         head += [Span("   ━ ", series.role), Span(series.name, series.role)]
-    if what.cursor is not None and what.series:
+    if here:
+        head.append(Span(f"   {here}", "dim"))
+    elif what.cursor is not None:
         for series in what.series:
             place = int(np.searchsorted(series.numbers, what.cursor, "right")) - 1
             if place >= 0:
