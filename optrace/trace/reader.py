@@ -144,15 +144,24 @@ class Trace(Values):
             meta = self._read_meta()  # `self.meta` stays what belongs to the events that were taken in
         if meta.get("host") != socket.gethostname():
             return "ended" in meta, None
-        try:
-            os.kill(int(meta.get("pid", 0)), 0)
-        except (OSError, ValueError):
-            return "ended" in meta, False
-        return "ended" in meta, True
+        return "ended" in meta, _alive(meta.get("pid"))
 
     def size(self) -> int:
         """Bytes on disk."""
         return sum(file.stat().st_size for file in self.path.iterdir() if file.is_file())
+
+
+def _alive(pid: Any) -> bool:
+    """Whether there is a process of this number; what a damaged trace gives for one is no number of any."""
+    if not isinstance(pid, int) or pid <= 0:  # these would stand for several processes
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # it is somebody else's
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 __all__ = ["Flag", "Sample", "Trace", "load"]

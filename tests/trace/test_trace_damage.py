@@ -17,6 +17,7 @@ import pytest
 from whole import attempt
 
 import optrace
+from optrace.cli.main import main
 from optrace.errors import DamagedError, LookupFailed, TraceError
 from optrace.trace.format import EVENTS_FILE, INDEX_FILE, SEAL_FILE, TENSORS_FILE, VERSIONS
 from optrace.trace.seal import seal
@@ -186,6 +187,30 @@ def change_effects(path: Path, change: Callable[[list[Any]], None]) -> None:
     index.commit()
     index.close()
     seal(path)
+
+
+@pytest.mark.parametrize("pid", ["99999999999999999999", '"12"', "null", "[]", "{}", "Infinity", "NaN", "1.5", "0", "-1"])
+def test_a_made_up_process_does_not_run(copied: Path, pid: str, capsys: pytest.CaptureFixture[str]) -> None:
+    edit(copied, f"UPDATE meta SET value = '{pid}' WHERE key = 'pid'", "DELETE FROM meta WHERE key = 'ended'")
+    with optrace.load(copied) as trace:
+        assert trace.running() is False
+        assert trace.killed()
+        assert len(list(trace.follow())) == 43
+    assert main(["info", str(copied)]) == 0
+    assert "its process was killed" in capsys.readouterr().out
+
+
+def test_a_process_runs_whoever_started_it(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(copied, "DELETE FROM meta WHERE key = 'ended'")
+    with optrace.load(copied) as trace:
+        assert trace.running()  # this one
+
+        def refuse(pid: int, signal: int) -> None:
+            raise PermissionError
+
+        monkeypatch.setattr("os.kill", refuse)
+        assert trace.running()
+        assert not trace.killed()
 
 
 # An entry is [parameter, kind, optimizer, op, storage, before, dtype, shape, offset, nbytes].
