@@ -63,10 +63,10 @@ class Section(Lines):
         return [Span(" "), *self._lines[y]] if y < len(self._lines) else []
 
     def clicked(self, x: int, y: int) -> None:
-        self.post_message(Act(f"pane({self.id!r})"))
+        self.framed(False)
 
     def framed(self, top: bool) -> None:
-        Section.clicked(self, 0, 0)
+        self.post_message(Act(f"pane({self.id!r})"))
 
 
 class Charts(Section):
