@@ -189,7 +189,9 @@ def change_effects(path: Path, change: Callable[[list[Any]], None]) -> None:
     seal(path)
 
 
-@pytest.mark.parametrize("pid", ["99999999999999999999", '"12"', "null", "[]", "{}", "Infinity", "NaN", "1.5", "0", "-1"])
+@pytest.mark.parametrize(
+    "pid", ["99999999999999999999", '"12"', "null", "[]", "{}", "Infinity", "NaN", "1.5", "0", "-1"]
+)
 def test_a_made_up_process_does_not_run(copied: Path, pid: str, capsys: pytest.CaptureFixture[str]) -> None:
     edit(copied, f"UPDATE meta SET value = '{pid}' WHERE key = 'pid'", "DELETE FROM meta WHERE key = 'ended'")
     with optrace.load(copied) as trace:
