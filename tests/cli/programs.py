@@ -11,6 +11,16 @@ from pathlib import Path
 import preloaded
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
+LOOK = """
+    import os, sys, __main__
+    def plain(value): return type(value).__name__ if not isinstance(value, (str, list, type(None))) else value
+    print(sys.argv, sys.path[0], len(sys.path), sys.orig_argv[1:])
+    print({name: plain(value) for name, value in sorted(vars(__main__).items())})
+    print(__name__, sys.modules["__main__"] is __main__, __main__.__builtins__.__name__, __main__.__dict__ is globals())
+    print(getattr(__loader__, "name", None), getattr(__loader__, "path", None), getattr(__spec__, "name", None))
+    print(sorted(name for name in os.environ))
+"""
+"""A script, indented: it prints all that it can see of how it was started."""
 
 
 @dataclass(frozen=True)
@@ -63,3 +73,8 @@ def run(*arguments: str, cwd: Path, stdin: str = "", **more: str) -> Ended:
     """`optrace run`, in a process that has torch loaded: for all that is not about the start itself."""
     done = preloaded.python("optrace", "run", *arguments, cwd=cwd, stdin=stdin, environment=environment(**more))
     return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def both(folder: Path, *arguments: str, stdin: str = "") -> tuple[Ended, Ended]:
+    """Plain python, and `optrace run` of the same."""
+    return python(*arguments, cwd=folder, stdin=stdin), optrace("run", *arguments, cwd=folder, stdin=stdin)
