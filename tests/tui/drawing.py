@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from textual.app import App
@@ -28,6 +29,15 @@ async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
             quiet = 0
             await asyncio.sleep(0.02)
     await pilot.pause()
+
+
+async def until(app: ViewApp, pilot: Pilot[None], holds: Callable[[], bool]) -> None:
+    """Wait until something holds; scrolling by the wheel takes its time."""
+    for _ in range(100):
+        if holds():
+            return
+        await pilot.pause(0.02)
+    raise AssertionError(screen_text(app))
 
 
 def screen_text(app: ViewApp) -> str:

@@ -1,4 +1,4 @@
-"""The mouse where a place counts and no word: timeline, charts, values, code, lists, wheels, scroll bars, windows."""
+"""The mouse where a place counts and no word: timeline, charts, values, code, lists, wheels, scroll bars."""
 
 from __future__ import annotations
 
@@ -9,17 +9,14 @@ import pytest
 from textual.events import MouseScrollDown, MouseScrollLeft, MouseScrollRight, MouseScrollUp
 from textual.geometry import Region
 from textual.scrollbar import ScrollBar
-from textual.widgets import Input, OptionList
 
 from optrace.tui.app import ViewApp
 from optrace.tui.core.canvas import AXIS
 from optrace.tui.core.tabs.values import HEAD, margin_of
 from optrace.tui.core.timeline import LABEL
-from optrace.tui.screens.listing import EntryLines, Listing
-from optrace.tui.screens.prompt import Completions, Prompt
 from optrace.tui.widgets.lines import Lines
 from tests.tui.conftest import Opened
-from tests.tui.drawing import click, click_on, press, screen_text, settle, spots, wheel
+from tests.tui.drawing import click, click_on, press, screen_text, settle, spots, until, wheel
 
 SIZES = [(80, 24), (120, 36)]
 both_sizes = pytest.mark.parametrize("size", SIZES)
@@ -232,15 +229,6 @@ async def test_wheels_and_scroll_bars(
         assert app.session.seq == before
 
 
-async def until(app: ViewApp, pilot: object, holds: Callable[[], bool]) -> None:
-    """Wait until something holds; scrolling by the wheel takes its time."""
-    for _ in range(100):
-        if holds():
-            return
-        await pilot.pause(0.02)  # type: ignore[attr-defined]
-    raise AssertionError(screen_text(app))
-
-
 async def test_the_wheel_over_the_timeline_steps(network: Path, opened: Opened) -> None:
     async with opened(network) as (app, pilot):
         for y in range(1, 5):
@@ -248,111 +236,3 @@ async def test_the_wheel_over_the_timeline_steps(network: Path, opened: Opened) 
         assert app.session.seq == 4
         await wheel(app, pilot, MouseScrollUp, 40, 2)
         assert app.session.seq == 3
-
-
-# Windows
-
-
-@both_sizes
-async def test_windows_by_mouse_alone(no_zero: Path, opened: Opened, size: Size) -> None:
-    async with opened(no_zero, size=size) as (app, pilot):
-        await click_on(app, pilot, "1 error")
-        assert isinstance(app.screen, Listing)
-        await click_on(app, pilot, "OT101")
-        assert app.session.position(app.session.seq) == "1:1"
-        for way in ("Esc close", "outside"):
-            await click_on(app, pilot, "1 error")
-            assert isinstance(app.screen, Listing)
-            await (click_on(app, pilot, way) if way != "outside" else click(app, pilot, 0, 0))
-            assert app.screen is app.main
-        await click_on(app, pilot, "OT101")  # told in the pane of what happened
-        assert isinstance(app.screen, Listing)
-        await click_on(app, pilot, "Enter go there")
-        assert app.screen is app.main
-
-
-@both_sizes
-async def test_conditions_by_mouse_alone(network: Path, opened: Opened, size: Size) -> None:
-    async with opened(network, size=size) as (app, pilot):
-        help_at = next(spot for spot in spots(app) if spot.action == "help")
-
-        async def conditions() -> Listing:
-            await press(app, pilot, "escape")  # what is noted in the last line gives way to its keys
-            await click(app, pilot, help_at.x, help_at.y)
-            b = next(spot for spot in spots(app) if spot.action == "below('conditions')")
-            await click(app, pilot, b.x, b.y)
-            assert isinstance(app.screen, Listing)
-            return app.screen
-
-        for typed in ("isnan(loss)", 'kind == "step"'):
-            await conditions()
-            await click_on(app, pilot, "a add")
-            assert isinstance(app.screen, Prompt)
-            await pilot.press(*typed)
-            await click_on(app, pilot, "Enter ok")
-            await click_on(app, pilot, "Esc close")
-        window = await conditions()
-        body = window.query_one(EntryLines)
-        await click_on(app, pilot, 'kind == "step"')
-        assert app.screen is window
-        assert body.chosen == 1  # the first click chooses, the second runs
-        await click_on(app, pilot, 'kind == "step"')
-        assert app.session.event.kind == "step"
-        await conditions()
-        await click_on(app, pilot, 'kind == "step"')
-        await click_on(app, pilot, "d delete")
-        assert [condition.text for condition in app.session.view.conditions] == ["isnan(loss)"]
-        await click_on(app, pilot, "Enter run to it")
-        assert app.session.event.iteration == 9
-
-
-@both_sizes
-async def test_questions_by_mouse_alone(network: Path, opened: Opened, size: Size) -> None:
-    async with opened(network, size=size) as (app, pilot):
-        await click_on(app, pilot, "iteration 0")
-        assert isinstance(app.screen, Prompt)
-        await pilot.press(*"50%")
-        await click_on(app, pilot, "Enter ok")
-        assert app.session.seq == 14
-        await press(app, pilot, "c", *"grad_n")
-        first = app.screen.query_one(Completions).region
-        await click(app, pilot, first.x + 3, first.y)
-        assert app.screen.query_one(Input).value.startswith("grad_n")
-        await pilot.press(*" > 0")  # what was clicked has not taken the keys away
-        assert app.screen.query_one(Input).value.endswith(" > 0")
-        await click_on(app, pilot, "Esc cancel")
-        assert app.screen is app.main
-        await press(app, pilot, "c", "g", "r")
-        await click_on(app, pilot, "Tab complete")
-        assert "grad" in app.screen.query_one(Input).value
-        await click(app, pilot, 1, 1)
-        assert app.screen is app.main
-
-
-async def test_what_runs_is_stopped_by_mouse(network: Path, opened: Opened) -> None:
-    async with opened(network) as (app, pilot):
-        await pilot.press("space")
-        assert app.main.playing
-        await click_on(app, pilot, "faster")
-        assert app.main.pace == 8
-        await click_on(app, pilot, "slower")
-        await click_on(app, pilot, "Space stop")
-        assert not app.main.playing
-        await press(app, pilot, "m")
-        assert "Marked" in screen_text(app)
-        assert "iteration" in (await click_on(app, pilot, "Marked")).splitlines()[-1]  # a note goes away
-
-
-async def test_the_palette_by_mouse(network: Path, opened: Opened) -> None:
-    async with opened(network) as (app, pilot):
-        await press(app, pilot, "question_mark", "end")
-        palette = next(spot for spot in spots(app) if "command_palette" in spot.action)
-        await pilot.click(offset=(palette.x, palette.y))
-        await until(app, pilot, lambda: len(app.screen.query(OptionList)) > 0)
-        await pilot.press(*"Iteration on")
-        await until(app, pilot, lambda: "Iteration on" in screen_text(app))
-        await pilot.pause(0.3)
-        listed = app.screen.query_one(OptionList).region
-        await pilot.click(offset=(listed.x + 4, listed.y + 1))
-        await until(app, pilot, lambda: app.screen is app.main and app.session.seq > 0)
-        assert app.session.position(app.session.seq) == "1:0"
