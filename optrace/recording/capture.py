@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import struct
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -24,18 +25,29 @@ if TYPE_CHECKING:
 
 SPARSE_DIMS = struct.Struct("<q")
 HOLLOW = -1
+UNKNOWN = -1  # a fingerprint that no content has
 SMALL = 256  # bytes; below it, content is its own fingerprint
 _VIEWS = 128  # addresses to remember of one value: the allocator goes round among a few dozen
 COPIES = 64 << 20
 """Bytes of copies that are held at most, until they are written; what has no room is copied once more then."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-together = devices.Together()
 digest = xxhash.xxh3_64_intdigest
 ON_META = "it is on the meta device and has no values"
 _EMPTY = memoryview(b"")
 _SCALARS = {bool: torch.bool, int: torch.int64, float: torch.float64}
 
-Content = bytes | int
+
+class Known:
+    """What a value on a device is known to have been, as far as what was sent for has come."""
+
+    __slots__ = ("content", "form")
+
+    def __init__(self, content: Any = None, form: Form | None = None) -> None:
+        self.content = content
+        self.form = form
+
+
+Content = bytes | int | Known
 """A tensor's fingerprint: its bytes when few, else their 64-bit XXH3; of one that is sampled perhaps its `Sketch`'s."""
 
 
@@ -118,11 +130,12 @@ class Slot:
 
     held: ClassVar[int] = 0
     """Bytes of all copies."""
-    remote: ClassVar[bool] = False
-    """Whether any value is on a device."""
+    arrive: ClassVar[Callable[[], Callable[[], None] | None]] = staticmethod(lambda: None)
+    """Gives what waits until everything that was sent for has come, while there is a recording."""
 
     __slots__ = (
         "absent",
+        "arriving",
         "codes",
         "content",
         "facts",
@@ -131,6 +144,7 @@ class Slot:
         "identity",
         "keep",
         "kind",
+        "noting",
         "optimizer",
         "parameter",
         "pointer",
@@ -157,6 +171,8 @@ class Slot:
         self.identity = 0  # id() of the tensor last seen
         self.version = -1
         self.small = True
+        self.arriving = False  # it was written to, on a device, and is to be sent for
+        self.noting = False  # and should its bytes be what they were, that is to be told
         self.sketch: Sketch | None = None  # once only a part of it is kept
         self.absent: dict[int, int] = {}  # interned changes that leave nothing, by operation
         self.codes: dict[int, int] = {}  # interned changes of this form
@@ -184,6 +200,8 @@ class Slot:
             return self._attach(tensor, written)
         moved = pointer != self.pointer
         if moved:
+            if self.content.__class__ is Known:
+                self._come_back()
             self.drop()
             self.view = self.view_at(pointer, form)
             self.pointer = pointer
@@ -247,6 +265,7 @@ class Slot:
         self.pointer = -1
         self.view = _EMPTY
         self.source = None
+        self.arriving = False
 
     def distrust(self) -> None:
         """Nothing but reading all of it says that it is what it was."""
@@ -288,10 +307,14 @@ class Slot:
     def _attach(self, tensor: torch.Tensor, written: bool) -> bool:
         facts = None
         if devices.is_remote(tensor):
-            Slot.remote = True
             if not self.must_read(tensor, written):
                 return False
             facts = devices.facts_of(tensor)
+            if facts is not None and can_be_sent(tensor):
+                self._expect(tensor, facts)
+                return True
+        if self.content.__class__ is Known:
+            self._come_back()
         pointer, view, keep, form = read(tensor)
         content = fingerprint(view)
         changed = content != self.content or form is not self.form
@@ -306,6 +329,36 @@ class Slot:
             Slot.held += view.nbytes
             self.view, self.keep = view, keep
         return changed
+
+    def _expect(self, tensor: torch.Tensor, facts: Any) -> None:
+        """It may have changed: what it is now will come."""
+        if not isinstance(self.content, Known):
+            self.content = Known(self.content, self.form)
+        self.drop()
+        self.identity, self.pointer, self.view, self.sketch = id(tensor), -1, _EMPTY, None
+        self._take_form(Form.of(tensor.dtype, tuple(tensor.shape), tensor.numel() * tensor.element_size()))
+        self.source, self.facts, self.arriving, self.noting = weakref.ref(tensor), facts, True, False
+
+    def _come_back(self) -> None:
+        """It is in this process's memory again."""
+        arrive = Slot.arrive()
+        if arrive is not None:
+            arrive()
+        known = self.content
+        assert isinstance(known, Known)
+        self.content = UNKNOWN if known.content is None or known.form is not self.form else known.content
+
+
+def can_be_sent(tensor: torch.Tensor) -> bool:
+    """Whether its bytes can be fetched from its device without waiting."""
+    return (
+        type(tensor) in _PLAIN
+        and tensor.layout is torch.strided
+        and not tensor.is_quantized
+        and not is_lazy(tensor)
+        and tensor.numel() > 0
+        and devices.lane_of(tensor.device) is not None
+    )
 
 
 def read(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
@@ -330,8 +383,7 @@ def _read_copy(tensor: torch.Tensor) -> tuple[int, memoryview, Any, Form]:
             source = tensor.detach()
             parts = [source._indices(), source._values()]
         elif tensor.layout is torch.strided and not tensor.is_quantized:
-            planned = together.take(tensor)
-            parts = [tensor.detach().resolve_conj().resolve_neg() if planned is None else planned]
+            parts = [tensor.detach().resolve_conj().resolve_neg()]
         else:
             raise Unreadable(f"its layout is {tensor.layout}")
         copies = [part.cpu().contiguous() for part in parts]

@@ -1,21 +1,18 @@
-"""Tensors on a device: what is known of them without reading them, and copies of many of them with one wait.
+"""Tensors on a device: what is known of them without reading them, and copies that nobody waits for.
 
 A read waits until the device has done all it was told, and the training with it. So between the events that write to
-a tensor it counts as unchanged while it is the same tensor, at the same place, and torch has counted no write to it.
-What has to be read is copied into pinned memory together, and waited for once.
+a tensor it counts as unchanged while it is the same tensor, at the same place, and torch has counted no write to it;
+and what has to be read is put together on the device, in the order of the training's own work, and fetched into pinned
+memory on a second stream, while the training goes on.
 """
 
 from __future__ import annotations
 
-import weakref
-from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-BATCH = 32 << 20
-"""Bytes that are copied together, or one tensor if it is larger."""
+_lanes: dict[torch.device, Lane | None] = {}
 
 
 def is_remote(tensor: torch.Tensor) -> bool:
@@ -33,64 +30,70 @@ def facts_of(tensor: torch.Tensor) -> Any:
         return None
 
 
-class Together:
-    """Copies of tensors that are all about to be read, one after the other."""
+def lane_of(device: torch.device) -> Lane | None:
+    """The way to fetch from a device; None for one without streams, or where no memory can be pinned for it."""
+    try:
+        return _lanes[device]
+    except KeyError:
+        lane = _lanes[device] = _open(device)
+        return lane
 
-    def __init__(self) -> None:
-        self._waiting: deque[weakref.ref[torch.Tensor]] = deque()
-        self._planned: dict[int, weakref.ref[torch.Tensor]] = {}
-        self._copies: dict[int, torch.Tensor] = {}
-        self._pinned = True
-        self.waits = 0
-        """How often the training has waited for a device."""
 
-    def plan(self, tensors: Iterable[torch.Tensor]) -> None:
-        """These will be taken, in this order, before anything is written to them; what was planned before will not."""
-        dense = [tensor for tensor in tensors if tensor.layout is torch.strided and not tensor.is_quantized]
-        self._copies.clear()
-        self._waiting = deque(map(weakref.ref, dense))
-        self._planned = {id(tensor): weakref.ref(tensor) for tensor in dense}
+def _open(device: torch.device) -> Lane | None:
+    try:
+        lane = Lane(device)
+        torch.empty(1, dtype=torch.uint8, device="cpu", pin_memory=True)
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return None
+    return lane
 
-    def take(self, tensor: torch.Tensor) -> torch.Tensor | None:
-        """Its values in this process's memory, row-major; None if it was not planned."""
-        key = id(tensor)
-        planned = self._planned.pop(key, None)
-        if planned is None or planned() is not tensor:
-            return None
-        while key not in self._copies and self._waiting:
-            self._fetch()
-        return self._copies.pop(key, None)
 
-    def _fetch(self) -> None:
-        """Copy as many of the next tensors as may be held together."""
-        self._copies.clear()
-        size = 0
-        devices = set()
-        while self._waiting:
-            tensor = self._waiting[0]()
-            if tensor is not None:
-                nbytes = tensor.numel() * tensor.element_size()
-                if self._copies and size + nbytes > BATCH:
-                    break
-                size += nbytes
-                devices.add(tensor.device)
-                self._copies[id(tensor)] = self._begin(tensor)
-            self._waiting.popleft()
-        for device in devices:
-            if device.type == "cuda":
-                torch.cuda.current_stream(device).synchronize()
-        self.waits += 1
+class Lane:
+    """A second stream of a device, beside the one that the training is on."""
 
-    def _begin(self, tensor: torch.Tensor) -> torch.Tensor:
-        source = tensor.detach().resolve_conj().resolve_neg()
-        copy = self._room(source)
-        copy.copy_(source, non_blocking=copy.is_pinned() if source.is_cuda else False)
-        return copy
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._module = torch.get_device_module(device)
+        self._stream = self._module.Stream(device)
 
-    def _room(self, source: torch.Tensor) -> torch.Tensor:
-        if source.is_cuda and self._pinned:
-            try:
-                return torch.empty(source.shape, dtype=source.dtype, device="cpu", pin_memory=True)
-            except RuntimeError:  # the system lets no more memory be pinned
-                self._pinned = False
-        return torch.empty(source.shape, dtype=source.dtype, device="cpu")
+    def fetch(self, sources: list[torch.Tensor], memory: torch.Tensor) -> Any:
+        """Begin to copy flat tensors of bytes, one after the other, into pinned memory, as they are at this point of
+        the current stream. The event that says when it is done.
+
+        They are put together on the device first: whatever is written to them from now on comes too late to be seen,
+        and need not wait.
+        """
+        together = torch.cat(sources) if len(sources) > 1 else sources[0].clone()
+        self._stream.wait_stream(self._module.current_stream(self._device))
+        with self._module.stream(self._stream):
+            memory.copy_(together, non_blocking=True)
+            done = self._stream.record_event()
+        together.record_stream(self._stream)  # its memory is not given to others until then
+        return done
+
+    def mark(self) -> Any:
+        """The event that says when all has been done that the current stream was told so far."""
+        return self._module.current_stream(self._device).record_event()
+
+    def read(self, tensor: torch.Tensor, ready: Any) -> Any:
+        """The number in a tensor of one element, once an event has come. Waits for it, on this thread alone."""
+        with self._module.stream(self._stream):
+            self._stream.wait_event(ready)
+            return tensor.item()
+
+
+class Number:
+    """The number in a tensor of one element on a device as it is now, to be read by the writer."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._tensor = tensor.detach().clone()
+        self._lane = lane_of(tensor.device)
+        self._ready = None if self._lane is None else self._lane.mark()
+
+    def item(self) -> Any:
+        """The number. Waits for the device."""
+        with torch.no_grad():
+            return self._tensor.item() if self._lane is None else self._lane.read(self._tensor, self._ready)
+
+    def __float__(self) -> float:
+        return float(self.item())

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import json
 from array import array
-from typing import Any
+from itertools import count
+from typing import Any, NamedTuple
 
-from optrace.recording.capture import HOLLOW, SMALL, Form, Slot
+import torch
+
+from optrace.recording.arriving import EFFECT, EFFECT_AT, Arrival, Post, flat, summary
+from optrace.recording.capture import HOLLOW, SMALL, Form, Known, Slot
 from optrace.recording.sampling import SAMPLE, UNKNOWN, Sketch, sample_indices
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
 from optrace.trace.format import SMALL as WHOLE
@@ -19,10 +23,20 @@ Change = tuple[Slot, int]
 # As plain numbers: an enum's members are slow to hash and to compare.
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
-_LOST = int(Op.LOST)
+_LOST, _DEPOSIT, _ZERO, _CHANGE = int(Op.LOST), int(Op.DEPOSIT), int(Op.ZERO), int(Op.CHANGE)
+_SKIP = 15  # no change at all, though there is room for one
 _MANY_EFFECTS = 1000
 _STATISTICS_ALONE = 1 << 16
 _NOTHING_LEFT = (int(Op.CLEAR), int(Op.GONE))
+
+
+class Awaited(NamedTuple):
+    """An effect that is not known before everything has come."""
+
+    event: int
+    codes: tuple[int, ...]
+    arrivals: list[tuple[int, Arrival]]
+    """Which of the codes they decide."""
 
 
 class Frame:
@@ -37,10 +51,17 @@ class Frame:
         self.small = WHOLE  # bytes up to which they always are
         self.sample = True  # of others elements are kept beside the statistics
         self.unselected: set[int] = set()  # parameters whose values are not kept
-        self._entries: list[tuple[Slot, Form | None, int, int, bool, int]] = []  # by code
+        self.post = Post(writer)
+        self._arrivals: list[tuple[int, Arrival]] = []  # which of the codes they will be
+        self.awaited: Awaited | None = None
+        """What the effect that was asked for last depends on; until that has come it is -1."""
+        self._entries: list[tuple[Slot, Form | None, int, int, bool, int, int]] = []  # by code
         self._effects: dict[tuple[int, ...], int] = {}
-        self._numbered = self._renewed = 0
+        self._late_effects: dict[tuple[int, ...], int] = {}
+        self._numbers = count()
+        self._renewed = 0
         self._samples: dict[tuple[int, int], array[int]] = {}
+        self._indices_there: dict[tuple[int, int, torch.device], torch.Tensor] = {}  # the same, on a device
         self.codes: list[int] = []
         self.start = 0
         self.reduced = False  # this frame holds less than all the bytes it should
@@ -66,6 +87,8 @@ class Frame:
                 self._code(slot, form, op, _DROPPED, before, 0)
             elif unselected and slot.parameter in unselected:
                 self._code(slot, form, op, _DROPPED, before, 0)
+            elif content.__class__ is Known:
+                self._expect(slot, form, op, before)
             elif form.sparse:
                 self._bytes(slot, form, op, _SPARSE, before)
             elif content == form.zero:
@@ -86,6 +109,8 @@ class Frame:
                 self._bytes(slot, form, op, _FULL, before)
             if slot.pointer == -1:
                 slot.drop()
+        if self._arrivals:
+            self.post.send()
 
     def note(self, slot: Slot, op: int) -> None:
         """Something happened to a value that left its bytes as they were."""
@@ -99,6 +124,10 @@ class Frame:
             return -1
         codes = tuple(self.codes)
         self.codes.clear()
+        if self._arrivals:
+            self.awaited = Awaited(event, codes, self._arrivals)
+            self._arrivals = []
+            return -1
         return self.known(codes, event)
 
     def known(self, codes: tuple[int, ...], event: int) -> int:
@@ -110,16 +139,38 @@ class Frame:
             self._writer.row("INSERT INTO effect VALUES (?, ?, ?)", known, event, entries)
         return known
 
+    def fill_in(self, block: memoryview, place: int) -> None:
+        """The effect of the record at `place` is what is awaited."""
+        awaited, self.awaited = self.awaited, None
+        assert awaited is not None
+        self._writer.later(lambda: EFFECT.pack_into(block, place + EFFECT_AT, self._arrived(awaited)))
+
+    def _arrived(self, awaited: Awaited) -> int:
+        """The id of an effect, now that everything has come: in this order, on whichever thread."""
+        codes = list(awaited.codes)
+        for place, arrival in awaited.arrivals:
+            codes[place] = arrival.codes[arrival.outcome]
+        key = tuple(codes)
+        known = self._late_effects.get(key)
+        if known is None:
+            described = self._describe(key)
+            known = next(self._numbers) if described else -1
+            self._late_effects[key] = known
+            if described:
+                entries = json.dumps(described, separators=(",", ":"))
+                self._writer.late_row("INSERT INTO effect VALUES (?, ?, ?)", known, awaited.event, entries)
+        return known
+
     def number(self) -> int:
         """An effect's id that no other has."""
-        self._numbered += 1
-        return self._numbered - 1
+        return next(self._numbers)
 
     def renew(self) -> int:
         """Forget the effects that have been stored, where they are many. Later events use none with a smaller id."""
-        if len(self._effects) > _MANY_EFFECTS:
+        if len(self._effects) + len(self._late_effects) > _MANY_EFFECTS:
             self._effects.clear()
-            self._renewed = self._numbered
+            self._late_effects = {}
+            self._renewed = next(self._numbers)
         return self._renewed
 
     def lose(self, slot: Slot) -> None:
@@ -129,19 +180,16 @@ class Frame:
     def discard(self) -> None:
         """Forget what was found and belongs to no event."""
         self.codes.clear()
+        self._arrivals = []
         self.reduced = False
 
     def _bytes(self, slot: Slot, form: Form, op: int, storage: int, before: bool) -> None:
         view: memoryview | bytes | None = None
         length = form.nbytes
-        end = self._stream.size + ALIGNMENT
-        whole = self.keyframe or (self.whole and end + length <= self.whole_until) or length <= self.small
-        if not whole and storage == _FULL:
+        if storage == _FULL and not self._is_kept_whole(length):
             self.reduced = True
-            head = len(STATISTICS) * 8
-            length = head + SAMPLE * form.dtype.itemsize if self.sample else head
-            storage = _SAMPLE
-        if end + length <= self.until:
+            length, storage = self._summary_bytes(form), _SAMPLE
+        if self._stream.size + ALIGNMENT + length <= self.until:
             view = slot.shown()
         if view is None:
             self.reduced = True
@@ -151,6 +199,53 @@ class Frame:
             view = self._sketch(slot, form).summary[:length]
         self._stream.append_aligned(view, length)
         self._code(slot, form, op, storage, before, length)
+
+    def _is_kept_whole(self, length: int) -> bool:
+        fits = self.whole and self._stream.size + ALIGNMENT + length <= self.whole_until
+        return self.keyframe or fits or length <= self.small
+
+    def _summary_bytes(self, form: Form) -> int:
+        head = len(STATISTICS) * 8
+        return head + SAMPLE * form.dtype.itemsize if self.sample else head
+
+    def _expect(self, slot: Slot, form: Form, op: int, before: bool) -> None:
+        """Make room for a value that is on a device, and send for it."""
+        stream, known = self._stream, slot.content
+        tensor = slot.source() if slot.source is not None else None
+        slot.arriving = False
+        whole = self._is_kept_whole(form.nbytes)
+        self.reduced = self.reduced or not whole
+        length, storage = (form.nbytes, _FULL) if whole else (self._summary_bytes(form), _SAMPLE)
+        if tensor is None or stream.size + ALIGNMENT + length > self.until:
+            self.reduced = True
+            slot.content = Known()  # what comes next is compared with nothing
+            self._code(slot, form, op, _DROPPED, before, 0)
+            return
+        zero = _ZERO if slot.kind == "grad" and op == _CHANGE else op
+        same = same_zero = self.code(slot, None, _SKIP, _SAME, before, 0, length)
+        if slot.noting:
+            same_zero = self.code(slot, form, zero, _SAME, before, 0, length)
+            same = same_zero if op == _DEPOSIT else same
+        changed = self.code(slot, form, op, storage, before, length)
+        codes = (changed, self.code(slot, form, zero, _ZEROS, before, 0, length), same, same_zero)
+        assert isinstance(known, Known)
+        stream.align()
+        indices = self._indices_on(slot, form, tensor.device) if self.sample and not whole else None
+        with torch.no_grad():
+            sources = [flat(tensor)] if whole else summary(tensor, indices, Sketch.complete)
+        arrival = Arrival(known, form, sum(map(len, sources)), op, codes, whole)
+        self._arrivals.append((len(self.codes), arrival))
+        self.codes.append(changed)
+        checksum = None if whole else sources.pop()
+        for source in sources:
+            start, end = 0, len(source)
+            while start < end:
+                room = stream.reserve(end - start)
+                piece = source if room.nbytes == end else source[start : start + room.nbytes]
+                self.post.add(piece, room, arrival)
+                start += room.nbytes
+        if checksum is not None:
+            self.post.add(checksum, None, arrival)
 
     def _sketch(self, slot: Slot, form: Form) -> Sketch:
         """The slot's, of the content that was just seen."""
@@ -172,19 +267,29 @@ class Frame:
                 self._writer.row("INSERT INTO sample VALUES (?, ?, ?)", *key, known.tobytes())
         return known
 
+    def _indices_on(self, slot: Slot, form: Form, device: torch.device) -> torch.Tensor:
+        key = (slot.parameter, form.nbytes // form.dtype.itemsize, device)
+        known = self._indices_there.get(key)
+        if known is None:
+            here = torch.frombuffer(self._indices(slot, form), dtype=torch.int64).pin_memory()
+            known = self._indices_there[key] = here.to(device, non_blocking=True)
+        return known
+
     def _code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> None:
         self.codes.append(self.code(slot, form, op, storage, before, length))
 
-    def code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> int:
-        """The number of one change, stored in one way."""
+    def code(
+        self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int, room: int = 0
+    ) -> int:
+        """The number of one change, stored in one way; `room`: of more bytes than it needs."""
         known = slot.absent if form is None else slot.codes
-        key = op << 4 | storage << 1 | before
+        key = room << 17 | op << 4 | storage << 1 | before
         if storage == _SAMPLE and not self.sample:
             key |= _STATISTICS_ALONE  # there may be codes of samples with elements, which are longer
         code = known.get(key)
         if code is None:
             code = known[key] = len(self._entries)
-            self._entries.append((slot, form, op, storage, before, length))
+            self._entries.append((slot, form, op, storage, before, length, room or length))
         return code
 
     def _describe(self, codes: tuple[int, ...]) -> list[list[Any]]:
@@ -192,14 +297,16 @@ class Frame:
         described = []
         offset = 0
         for code in codes:
-            slot, form, op, storage, before, length = self._entries[code]
-            if length:
+            slot, form, op, storage, before, length, room = self._entries[code]
+            if room:
                 offset += -offset % ALIGNMENT
             dtype, shape = (form.text, form.shape) if form is not None else ("", ())
             whose = [slot.parameter, slot.kind, slot.optimizer]
-            described.append([*whose, op, storage, int(before), dtype, list(shape), offset, length])
-            offset += length
+            if op != _SKIP:
+                described.append([*whose, op, storage, int(before), dtype, list(shape), offset, length])
+            offset += room
         return described
 
 
 assert len(STATISTICS) == 6
+assert max(Op) < _SKIP

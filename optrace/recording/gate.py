@@ -148,7 +148,8 @@ class Gate:
         if not self.shut:
             recorder.noticing.notice([], chain, deep=True)
             return recorder.turns.stepped
-        if any(op == Op.CHANGE for _, op in recorder.watch.parameters(recorder.tracked())):
+        changes = recorder.frame.post.certain(recorder.watch.parameters(recorder.tracked()))
+        if any(op == Op.CHANGE for _, op in changes):
             recorder.turns.stepped = True
         return recorder.turns.stepped
 

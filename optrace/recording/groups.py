@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import operator
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
+from optrace.recording.devices import facts_of, is_remote
 from optrace.recording.entries import Tracked, TrackedOptimizer
 from optrace.trace.writer import TraceWriter
 
@@ -104,11 +106,24 @@ def _same_groups(groups: list[dict[str, Any]], before: list[list[Any]]) -> bool:
         return False
 
 
+_read: dict[int, tuple[weakref.ref[torch.Tensor], Any, Any]] = {}  # tensors on devices: facts, and what was read
+
+
+def _read_again(tensor: torch.Tensor) -> Any:
+    """A tensor's elements. Waits for its device only where torch counted a write since the last time."""
+    key, facts = id(tensor), facts_of(tensor)
+    known = _read.get(key)
+    if known is None or known[0]() is not tensor or facts is None or facts != known[1]:
+        gone = weakref.ref(tensor, lambda _: _read.pop(key, None))
+        known = _read[key] = (gone, facts, tensor.detach().tolist())
+    return known[2]
+
+
 def plain(value: Any) -> Any:
     """A hyperparameter as JSON can hold it; a tensor of one element becomes its number."""
     if isinstance(value, torch.Tensor) and not value.is_meta:
         with torch.no_grad():
-            return value.detach().tolist()
+            return _read_again(value) if is_remote(value) else value.detach().tolist()
     if isinstance(value, (tuple, list)):
         return [plain(item) for item in value]
     return value if type(value) in _IMMUTABLE else repr(value)

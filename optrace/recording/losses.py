@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from optrace.recording.devices import Number
 from optrace.recording.placements import whole_number
 from optrace.recording.registry import Registry
 from optrace.recording.scopes import Scope
@@ -93,7 +94,7 @@ def unwrapped(function: Any) -> Any:
 
 
 def scalar_loss(roots: list[torch.Tensor]) -> Any:
-    """The loss as a number; a tensor to be read later where reading now would wait for a device; None for none."""
+    """The loss as a number, one that is read later where reading now would wait for a device; None for none."""
     if len(roots) != 1:
         values = [scalar_loss([root]) for root in roots]
         return sum(values) if values and all(type(v) is float for v in values) else None
@@ -103,7 +104,7 @@ def scalar_loss(roots: list[torch.Tensor]) -> Any:
     if root.is_cpu:
         return float(root.item())
     with torch.no_grad():
-        return root.detach().clone()
+        return Number(root)
 
 
 def loss_scale(roots: list[torch.Tensor]) -> Any:

@@ -42,6 +42,7 @@ class Noticing:
         if stack:
             frame.add(changes, before=True)
             return
+        changes = frame.post.certain(changes)
         if recorder.compiled.stepped:
             changes = self._compiled_steps(changes, chain)
         cleared = [c for c in changes if c[1] == Op.CLEAR or c[1] == Op.ZERO]

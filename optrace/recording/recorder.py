@@ -13,11 +13,12 @@ from __future__ import annotations
 import json
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
-import torch
-
+from optrace.recording.capture import Slot
 from optrace.recording.compiled import Compiled
 from optrace.recording.entries import Tracked
 from optrace.recording.frame import Change, Frame
@@ -97,6 +98,7 @@ class Recorder:
         """The next event begins with a keyframe."""
         self.pace = (Pace if options.last is None else RingPace)(options, writer, self.frame, self._sizes)
         Sketch.complete = True
+        Slot.arrive = weakref.WeakMethod(writer.settle_late)
         self.chunks = None if options.last is None else Chunks(self, options.last)
         """Where only the last iterations are kept."""
         self.gate = Gate(self, self.pace)
@@ -262,7 +264,7 @@ class Recorder:
             self.stepped()
         frame = self.frame
         loss = scope.loss
-        late: torch.Tensor | None = None
+        late: Any = None
         if loss is None:
             loss = _NAN
         else:
@@ -282,6 +284,8 @@ class Recorder:
         block, place = self.record(scope, _CODE[kind], depth, flags, optimizer, effect, loss)
         if late is not None:
             self.writer.late_loss(block.data, place, late)
+        if frame.awaited is not None:
+            frame.fill_in(block.data, place)
         if self.watch.unreadable:
             self._tell_unreadable()
 

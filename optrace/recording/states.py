@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import Slot, Unreadable, digest, scalar, together
-from optrace.recording.devices import is_remote
+from optrace.recording.capture import Slot, Unreadable, digest, scalar
 from optrace.recording.entries import Tracked, TrackedOptimizer
 from optrace.recording.frame import Change
 from optrace.recording.placements import local_of
@@ -32,8 +31,6 @@ def changes_of_state(
     """
     changes: list[Change] = []
     states = optimizer.state
-    if Slot.remote:
-        _plan(entry, states, stepped)
     for tracked in entry.plan:
         tensor = tracked.ref()
         if tensor is None:
@@ -58,27 +55,7 @@ def changes_of_state(
                 if name not in names and slot.content is not None:
                     slot.forget()
                     changes.append((slot, _GONE))
-    if Slot.remote:
-        together.plan(())
     return changes
-
-
-def _plan(entry: TrackedOptimizer, states: Any, stepped: bool) -> None:
-    """Copy together what is on a device and will be read."""
-    found = []
-    for tracked in entry.plan:
-        tensor = tracked.ref()
-        state = states.get(tensor) if tensor is not None else None
-        if not state:
-            continue
-        written = stepped and tracked.grad.content is not None
-        slots = tracked.state.get(entry.id, {})
-        for name, value in state.items():
-            if type(value) in _PLAIN and is_remote(value):
-                slot = slots.get(name)
-                if slot is None or slot.must_read(value, written):
-                    found.append(value)
-    together.plan(found)
 
 
 def _entries(

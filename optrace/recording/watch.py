@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import ON_META, Slot, Unreadable, digest, together
-from optrace.recording.devices import is_remote
+from optrace.recording.capture import ON_META, Slot, Unreadable, digest
 from optrace.recording.entries import Tracked, TrackedOptimizer
 from optrace.recording.frame import Change, Frame
 from optrace.recording.glance import Glance
@@ -26,7 +25,7 @@ class Watch:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._quick: Glance | None = None
-        Slot.held, Slot.remote = 0, False
+        Slot.held = 0
         self.unreadable: dict[str, str] = {}  # why → the first value that cannot be read for this reason
 
     def restart(self) -> None:
@@ -78,8 +77,6 @@ class Watch:
         """Parameters whose content is not what it was. `stepped`: their optimizer has just made a step."""
         changes: list[Change] = []
         moved = False
-        if Slot.remote:
-            self._plan_parameters(tracked, stepped)
         for entry in tracked:
             tensor = entry.ref()
             if tensor is None:
@@ -124,8 +121,6 @@ class Watch:
             self._prepare(self._registry.parameters.tracked)
         elif changes:
             self._quick.seen()
-        if Slot.remote:
-            together.plan(())
         return changes
 
     def gradients(
@@ -139,8 +134,6 @@ class Watch:
         """
         changes: list[Change] = []
         after = deep and (after or deposit)
-        if Slot.remote:
-            self._plan_gradients(tracked, after)
         for entry in tracked:
             tensor = entry.ref()
             if tensor is None or not entry.leaf:
@@ -179,6 +172,7 @@ class Watch:
             slot.identity = id(gradient)
             slot.version = version
             first, entry.seen = not entry.seen, True
+            slot.noting = touched and frame is not None
             if changed:
                 if deposit:
                     op = _DEPOSIT
@@ -193,30 +187,7 @@ class Watch:
                     frame.note(slot, _DEPOSIT)
                 elif slot.form is not None and slot.content == slot.form.zero:
                     frame.note(slot, _ZERO)
-        if Slot.remote:
-            together.plan(())
         return changes
-
-    def _plan_parameters(self, tracked: list[Tracked], stepped: bool) -> None:
-        found = []
-        for entry in tracked:
-            tensor = entry.ref()
-            if tensor is None or entry.spread or not is_remote(tensor):
-                continue
-            if entry.parameter.must_read(tensor, stepped and entry.grad.content is not None):
-                found.append(tensor)
-        together.plan(found)
-
-    def _plan_gradients(self, tracked: list[Tracked], after: bool) -> None:
-        found = []
-        for entry in tracked:
-            tensor = entry.ref()
-            gradient = tensor.grad if tensor is not None and entry.leaf else None
-            if gradient is None or entry.spread or not is_remote(gradient):
-                continue
-            if entry.grad.must_read(gradient, after):
-                found.append(gradient)
-        together.plan(found)
 
     def state(
         self, entry: TrackedOptimizer, optimizer: Optimizer, deep: bool, aliases: list[Slot], stepped: bool = False

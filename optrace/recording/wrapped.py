@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
+from optrace.recording.devices import Number
 from optrace.recording.frame import Change
 from optrace.recording.hidden import WRAPPERS, hidden
 from optrace.recording.recorder import Recorder
@@ -71,10 +72,10 @@ class Wrapped:
 
 
 def reading(value: Any) -> Any:
-    """A number; for a tensor on a device a copy that the writer reads, so that training does not wait."""
+    """A number; of a tensor on a device one that the writer reads, so that training does not wait."""
     if isinstance(value, torch.Tensor):
         if value.is_meta:
             return None
         with torch.no_grad():
-            return value.item() if value.is_cpu else value.detach().clone()
+            return value.item() if value.is_cpu else Number(value)
     return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from optrace.trace.format import ALIGNMENT
@@ -44,6 +45,8 @@ class Stream:
         self.block = Block(block_size)
         self.full: deque[Block] = deque()
         self.failed = False
+        self.leaving: Callable[[], None] = lambda: None
+        """Called before a block that is full is handed over."""
         self._folder = path.parent
         self._output = self._open(self.name)
         self._free: deque[Block] = deque()
@@ -100,6 +103,15 @@ class Stream:
                 self.append(b"\0" * padding, padding)
         return self.size
 
+    def reserve(self, most: int) -> memoryview:
+        """Room for some of the next bytes, up to `most`, that are filled in before the block is written."""
+        if self.block.used == self.block_size:
+            self._next_block()
+        block = self.block
+        start, block.used = block.used, min(block.used + most, self.block_size)
+        self.size += block.used - start
+        return block.data[start : block.used]
+
     def begin_file(self, name: str) -> None:
         """What is appended from now on goes into a file of this name; offsets go on. Waits as `append` does."""
         self.align()
@@ -124,6 +136,7 @@ class Stream:
             start += count
 
     def _next_block(self) -> None:
+        self.leaving()
         self.full.append(self.block)
         if len(self.full) >= WAKE_BLOCKS:
             self._wake.set()

@@ -26,7 +26,7 @@ from optrace.trace.format import EVENTS_FILE, INDEX_FILE, RECORD, SCHEMA, TENSOR
 from optrace.trace.pieces import Segment
 from optrace.trace.ring import Chunk, Ring
 from optrace.trace.seal import seal
-from optrace.trace.stream import FAR_FUTURE, WAKE_BLOCKS, Stream
+from optrace.trace.stream import FAR_FUTURE, WAKE_BLOCKS, Block, Stream
 
 COMMIT_SECONDS = 0.05
 TENSOR_BLOCK, TENSOR_BLOCKS = 4 << 20, 16  # 64 MiB between the training and the disk
@@ -92,7 +92,10 @@ class TraceWriter:
         """Called by the writer when all is written, before a ring lets go for the last time."""
         self.after_close: Callable[[], None] = lambda: None
         """Called by the writer when all is written and closed."""
-        self._late: deque[tuple[memoryview, int, Any]] = deque()
+        self._late: deque[Callable[[], None]] = deque()
+        self._settling = threading.Lock()  # held by whoever does what is late
+        self._late_rows: list[tuple[str, tuple[Any, ...]]] = []
+        self._late_bytes = 0
         folder.mkdir(parents=True, exist_ok=True)  # the recording has made way; a file that is there is an error
         self.events = Stream(folder / EVENTS_FILE, EVENT_BLOCK, EVENT_BLOCKS, self._wake)
         self.tensors = Stream(folder / TENSORS_FILE, TENSOR_BLOCK, TENSOR_BLOCKS, self._wake)
@@ -133,7 +136,28 @@ class TraceWriter:
 
     def late_loss(self, block: memoryview, place: int, loss: Any) -> None:
         """The loss of the record at `place` is read by the writer, just before the block is written."""
-        self._late.append((block, place, loss))
+        self.later(lambda: LOSS.pack_into(block, place + LOSS_AT, float(loss)))
+
+    def later(self, task: Callable[[], None]) -> None:
+        """What is to be done, in this order, before the bytes and rows that are being added now are written."""
+        self._late.append(task)
+
+    def late_row(self, statement: str, *values: Any) -> None:
+        """`row`, for such a task. It is committed with the records that the task is about."""
+        self._late_rows.append((statement, values))
+        self._late_bytes += ROW_BYTES + sum(len(value) for value in values if value.__class__ is str)
+
+    def settle_late(self, count: int | None = None) -> None:
+        """Do what is late: all of it, or so many tasks."""
+        with self._settling:
+            while self._late and count != 0:
+                self._late[0]()
+                self._late.popleft()
+                count = None if count is None else count - 1
+
+    def hurry(self) -> None:
+        """There is much to do."""
+        self._wake.set()
 
     def finish(self) -> None:
         """Write and commit everything and close the files, waiting for nothing."""
@@ -148,13 +172,14 @@ class TraceWriter:
     @property
     def appended(self) -> int:
         """Bytes given to it so far; grows with everything that makes the trace larger."""
-        return self.tensors.size + self.events.size + self.row_bytes
+        return self.tensors.size + self.events.size + self.row_bytes + self._late_bytes
 
     @property
     def used(self) -> int:
         """What the trace takes on disk once everything is written, its index and log included."""
         released = 0 if self.ring is None else self.ring.released
-        return self.tensors.size + self.events.size - released + self._index_bytes + self.row_bytes - self._counted
+        rows = self.row_bytes + self._late_bytes - self._counted
+        return self.tensors.size + self.events.size - released + self._index_bytes + rows
 
     def wait_for_rows(self) -> None:
         """Wait, holding no lock, until the writer has taken the queued rows and made room: both stay bounded."""
@@ -189,20 +214,19 @@ class TraceWriter:
 
     def _drain(self) -> None:
         """Write full blocks; if no event is half made, also what is in the current ones, and commit."""
-        self._read_late()
-        for stream in (self.tensors, self.events):
-            while stream.full:
-                block = stream.full.popleft()
-                stream.write(block, block.used, self._segments, hurry=len(stream.full) >= WAKE_BLOCKS)
-                stream.recycle(block)
+        streams = (self.tensors, self.events)
+        full = [[stream.full.popleft() for _ in range(len(stream.full))] for stream in streams]
+        self.settle_late()  # before these are written, and after they were full
+        for stream, blocks in zip(streams, full, strict=True):
+            self._write_full(stream, blocks)
         if not self._due():
             return
         # An event in the making holds the lock; it may be waiting for the blocks freed above.
         if not self.lock.acquire(timeout=FAR_FUTURE if self._stopping else 0.001):
             return
         try:
-            cut = [(s, list(s.full), s.block, s.block.used) for s in (self.tensors, self.events)]
-            for stream in (self.tensors, self.events):
+            cut = [(s, list(s.full), s.block, s.block.used) for s in streams]
+            for stream in streams:
                 stream.full.clear()
             rows, self.rows = self.rows, []
             chunks, self.chunks = self.chunks, []
@@ -210,11 +234,13 @@ class TraceWriter:
             counted = self.row_bytes
         finally:
             self.lock.release()
-        self._read_late()
-        for stream, full, block, used in cut:
-            for done in full:
-                stream.write(done, done.used, self._segments, hurry=len(full) >= WAKE_BLOCKS)
-                stream.recycle(done)
+        self.settle_late()
+        with self._settling:
+            rows += self._late_rows
+            self._late_rows = []
+            counted += self._late_bytes
+        for stream, blocks, block, used in cut:
+            self._write_full(stream, blocks)
             stream.write(block, used, self._segments)
         self._committed = time.monotonic()
         if rows or self._segments:
@@ -227,6 +253,11 @@ class TraceWriter:
                 self._let_go(self.ring, crowded)
                 self._measure(counted)
         self.after_commit()
+
+    def _write_full(self, stream: Stream, blocks: list[Block]) -> None:
+        for block in blocks:
+            stream.write(block, block.used, self._segments, hurry=len(blocks) >= WAKE_BLOCKS)
+            stream.recycle(block)
 
     def _let_go(self, ring: Ring, crowded: bool) -> None:
         """Remove the iterations that are not needed any more."""
@@ -254,11 +285,6 @@ class TraceWriter:
         with contextlib.suppress(OSError, AttributeError):
             disk = os.statvfs(self.folder)
             self.free = disk.f_bavail * disk.f_frsize
-
-    def _read_late(self) -> None:
-        while self._late:
-            block, place, loss = self._late.popleft()
-            LOSS.pack_into(block, place + LOSS_AT, float(loss))
 
     def _commit(self, rows: list[tuple[str, tuple[Any, ...]]]) -> None:
         execute = self._index.execute

@@ -1,6 +1,7 @@
-"""Tensors that cannot be read without waiting: copied together, and read only where something says they were written.
+"""Tensors that cannot be read where they are: copied, and only where something says that they were written to.
 
-Where there is no GPU, transposed tensors take the part of tensors on one: they too are seen as copies.
+Transposed tensors take the part of those on a device that has no streams. What happens on one that has is tested in
+test_record_on_devices.py.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import optrace
-from optrace.recording import capture, devices
+from optrace.recording import devices
 
 KINDS = ("param", "grad", "exp_avg", "exp_avg_sq", "momentum_buffer")
 OPTIMIZERS: list[tuple[Any, dict[str, Any]]] = [
@@ -29,8 +30,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
     if request.param == "cpu":
-        for module in ("devices", "watch", "states"):
-            monkeypatch.setattr(f"optrace.recording.{module}.is_remote", lambda tensor: not tensor.is_contiguous())
+        monkeypatch.setattr(devices, "is_remote", lambda tensor: not tensor.is_contiguous())
     return str(request.param)
 
 
@@ -53,23 +53,17 @@ def values(tensors: list[torch.Tensor], optimizer: torch.optim.Optimizer) -> dic
     return {key: value.detach().cpu().clone() for key, value in found.items()}
 
 
-@pytest.mark.parametrize("batch", [devices.BATCH, 3000])
 @pytest.mark.parametrize("kind", OPTIMIZERS, ids=str)
-def test_every_value_is_the_one_there_was(
-    tmp_path: Path, device: str, kind: tuple[Any, dict[str, Any]], batch: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(devices, "BATCH", batch)
+def test_every_value_is_the_one_there_was(tmp_path: Path, device: str, kind: tuple[Any, dict[str, Any]]) -> None:
     bare = weights(device)
     untouched = kind[0](bare, **kind[1])
     tensors = weights(device)
     optimizer = kind[0](tensors, **kind[1])
-    truth, waits = [], []
+    truth = []
     with optrace.record(tmp_path / "run.optrace") as recording:
         for _ in range(6):
             turn(bare, untouched)
-            before = capture.together.waits
             turn(tensors, optimizer)
-            waits.append(capture.together.waits - before)
             truth.append(values(tensors, optimizer))
     assert recording.failure is None
     for one, other in zip(bare, tensors, strict=True):
@@ -82,20 +76,6 @@ def test_every_value_is_the_one_there_was(
             found = trace.value(names[number], name, at=step)
             assert found is not None
             assert found.tobytes() == value.contiguous().numpy().tobytes()
-    if batch == devices.BATCH and device == "cuda":
-        assert max(waits[2:]) <= 3  # after backward; and after the step for parameters and for state
-
-
-def test_one_wait_for_all_of_them(tmp_path: Path, device: str) -> None:
-    tensors = weights(device)
-    optimizer = torch.optim.Adam(tensors, lr=0.1)
-    waits = []
-    with optrace.record(tmp_path / "run.optrace"):
-        for _ in range(6):
-            before = capture.together.waits
-            turn(tensors, optimizer)
-            waits.append(capture.together.waits - before)
-    assert waits[2:] == [3] * 4  # after backward; and after the step for parameters and for state
 
 
 def test_writes_by_hand_between_events(tmp_path: Path, device: str) -> None:
@@ -139,23 +119,3 @@ def test_clipping_is_seen(tmp_path: Path, device: str) -> None:
     found = trace.value(list(trace.parameters)[3], "grad", at=clip)
     assert found is not None
     assert found.tobytes() == expected.contiguous().numpy().tobytes()
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool, torch.complex64], ids=str)
-@pytest.mark.parametrize("batch", [1, 500, devices.BATCH])
-def test_copies_made_together(dtype: torch.dtype, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "BATCH", batch)
-    torch.manual_seed(0)
-    tensors = [(torch.randn(7, i) * 3).to(dtype).t() for i in range(9)]
-    if dtype.is_complex:
-        tensors[3] = tensors[3].conj()
-    together = devices.Together()
-    together.plan(tensors)
-    for tensor in tensors[:2] + tensors[3:]:  # one is never taken
-        copy = together.take(tensor)
-        assert copy is not None
-        assert copy.is_contiguous()
-        assert not copy.is_conj()
-        assert torch.equal(copy, tensor.resolve_conj())
-        assert copy.data_ptr() != tensor.data_ptr() or not tensor.numel()
-    assert together.take(torch.ones(2)) is None

@@ -1,0 +1,341 @@
+"""Training loops that run on any device, and what their traces tell; as a program: record them on one.
+
+    python -m tests.record.loops simulated out.json plain adam
+
+records these loops, or all, on the CPU and on the device, and writes what both traces tell. `slow` is the simulated
+device with copies that take their time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import optrace
+from optrace.trace.format import Storage
+
+Loop = Callable[[str], Any]
+LOOPS: dict[str, tuple[Loop, dict[str, Any]]] = {}
+"""By name: the loop, and how it is recorded."""
+
+
+def loop(**options: Any) -> Callable[[Loop], Loop]:
+    def keep(function: Loop) -> Loop:
+        LOOPS[function.__name__] = function, options
+        return function
+
+    return keep
+
+
+def model(device: str, width: int = 8) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, width), nn.Tanh(), nn.Linear(width, 2)).to(device)
+
+
+def data(device: str, turns: int = 6) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    torch.manual_seed(1)
+    for inputs, targets in [(torch.randn(5, 4), torch.randn(5, 2)) for _ in range(turns)]:
+        yield inputs.to(device), targets.to(device)
+
+
+def loss_of(network: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return nn.functional.mse_loss(network(inputs), targets)
+
+
+@loop()
+def plain(device: str) -> Any:
+    network = model(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for inputs, targets in data(device):
+        optimizer.zero_grad()
+        loss_of(network, inputs, targets).backward()
+        optimizer.step()
+    return network
+
+
+@loop()
+def adam(device: str) -> Any:
+    network = model(device)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.1, foreach=True)
+    for inputs, targets in data(device):
+        optimizer.zero_grad()
+        loss_of(network, inputs, targets).backward()
+        optimizer.step()
+    return network
+
+
+@loop()
+def zeros_and_nothing(device: str) -> Any:
+    """Gradients that are filled with zeros, parts that get no gradient or one of zero, steps that change nothing."""
+    network = model(device)
+    spare = nn.Linear(3, 3).to(device)
+    optimizer = torch.optim.SGD([*network.parameters(), *spare.parameters()], lr=0.1)
+    for turn, (inputs, targets) in enumerate(data(device, 8)):
+        optimizer.zero_grad(set_to_none=turn % 3 == 0)
+        optimizer.param_groups[0]["lr"] = 0.0 if turn == 5 else 0.1
+        loss = loss_of(network, inputs, targets) * (0.0 if turn == 4 else 1.0)
+        if turn == 2:
+            loss = loss + spare(torch.ones(1, 3, device=device)).sum() * 0.0
+        loss.backward()
+        optimizer.step()
+    return network
+
+
+@loop()
+def accumulated_and_clipped(device: str) -> Any:
+    network = model(device)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.05)
+    for turn, (inputs, targets) in enumerate(data(device, 9)):
+        loss_of(network, inputs, targets).backward()
+        if turn % 3 == 2:
+            nn.utils.clip_grad_norm_(network.parameters(), 0.5)
+            optimizer.step()
+            optimizer.zero_grad()
+    return network
+
+
+@loop()
+def by_hand(device: str) -> Any:
+    """Values that are written between the calls, counted by torch or not, to others and to what they were."""
+    network = model(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    first, *_, last = network.parameters()
+    for turn, (inputs, targets) in enumerate(data(device, 8)):
+        optimizer.zero_grad()
+        loss_of(network, inputs, targets).backward()
+        assert first.grad is not None
+        with torch.no_grad():
+            if turn == 1:
+                first.grad.mul_(2.0)
+            if turn == 2:
+                first.grad.zero_()
+            if turn == 3:
+                first.mul_(1.0)
+        optimizer.step()
+        with torch.no_grad():
+            if turn in (4, 5):
+                last.clamp_(-0.01, 0.01)
+    return network
+
+
+@loop()
+def overwritten_at_once(device: str) -> Any:
+    """A value is another as soon as the call that made it is over."""
+    weight = torch.linspace(-1, 1, 50_000).to(device).requires_grad_()
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for _ in range(5):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            weight.mul_(0.5)
+    return [weight]
+
+
+@loop()
+def trained_by_hand(device: str) -> Any:
+    network = model(device)
+    for inputs, targets in data(device):
+        loss_of(network, inputs, targets).backward()
+        with torch.no_grad():
+            for parameter in network.parameters():
+                assert parameter.grad is not None
+                parameter -= 0.1 * parameter.grad
+                parameter.grad = None
+    return network
+
+
+@loop()
+def many_kinds(device: str) -> Any:
+    """Other dtypes and layouts; a step that ends with an error; state that is loaded."""
+    torch.manual_seed(0)
+    kinds = [torch.float32, torch.float64, torch.bfloat16, torch.float16, torch.complex64]
+    tensors = [torch.randn(6, 5).to(kind).to(device).t().requires_grad_() for kind in kinds]
+    tensors += [torch.randn(()).to(device).requires_grad_(), torch.randn(0, 3).to(device).requires_grad_()]
+    optimizer = torch.optim.Adam(tensors, lr=0.01, foreach=False)
+    kept = None
+    for turn in range(6):
+
+        def closure(turn: int = turn) -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = torch.stack([(tensor * tensor.conj()).real.float().sum() for tensor in tensors]).sum()
+            if turn == 3:
+                raise ValueError("in a closure")
+            loss.backward()
+            return loss
+
+        with contextlib.suppress(ValueError):
+            optimizer.step(closure)  # type: ignore[arg-type]
+        if turn == 2:
+            kept = optimizer.state_dict()
+        if turn == 4 and kept is not None:
+            optimizer.load_state_dict(kept)
+    return tensors
+
+
+@loop()
+def large(device: str) -> Any:
+    """Values of several blocks each, more in one event than may be on its way."""
+    torch.manual_seed(0)
+    tensors = [torch.randn(900_000 + 7 * i).to(device).requires_grad_() for i in range(5)]
+    tensors.append(torch.randn(3).to(device).requires_grad_())
+    optimizer = torch.optim.SGD(tensors, lr=0.1, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        torch.stack([tensor.square().mean() for tensor in tensors]).sum().backward()
+        optimizer.step()
+    return tensors
+
+
+@loop(last=8, budget="1MB")
+def flight_recorder(device: str) -> Any:
+    network = model(device, 200)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for inputs, targets in data(device, 200):
+        optimizer.zero_grad()
+        loss_of(network, inputs, targets).backward()
+        optimizer.step()
+    return network
+
+
+@loop(every=3, first=2)
+def every_third(device: str) -> Any:
+    return adam(device)
+
+
+@loop(params="*0.*")
+def some_parameters(device: str) -> Any:
+    return adam(device)
+
+
+@loop(capture="sampled", budget="4MB")
+def sampled(device: str) -> Any:
+    network = model(device, 3000)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for inputs, targets in data(device, 40):
+        optimizer.zero_grad()
+        loss_of(network, inputs, targets).backward()
+        optimizer.step()
+    return network
+
+
+@loop(capture="stats")
+def statistics(device: str) -> Any:
+    network = model(device, 300)
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    for turn, (inputs, targets) in enumerate(data(device, 12)):
+        optimizer.zero_grad()
+        (loss_of(network, inputs, targets) * (float("inf") if turn == 11 else 1.0)).backward()
+        optimizer.step()
+    return network
+
+
+@loop()
+def left_and_back(device: str) -> Any:
+    """The model goes to the CPU and back between turns."""
+    network = model(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    for turn, (inputs, targets) in enumerate(data(device)):
+        optimizer.zero_grad()
+        loss_of(network, inputs, targets).backward()
+        optimizer.step()
+        if turn == 2:
+            network.cpu()
+        if turn == 3:
+            break
+        network.to(device)
+    return network
+
+
+def told(folder: Path) -> list[Any]:
+    """Everything that a trace tells of each event, as JSON can hold it; of sampled values their statistics."""
+    trace = optrace.load(folder)
+    names = {parameter.id: name for name, parameter in trace.parameters.items()}
+    events: list[Any] = []
+    for event in trace.events:
+        changes = trace.effect(event)
+        final = {(change.parameter, change.kind): change for change in changes}
+        lines = []
+        for change in changes:
+            name = names[change.parameter]
+            line: list[Any] = [name, change.kind, change.op.name, change.storage.name, change.before, change.dtype]
+            line.append(list(change.shape))
+            if final[change.parameter, change.kind] is change:
+                if change.storage in (Storage.FULL, Storage.ZEROS):
+                    value = trace.value(name, change.kind, at=event)
+                    line.append(None if value is None else _digest(value))
+                if change.storage is Storage.SAMPLE:
+                    sample = trace.sample(name, change.kind, at=event)
+                    assert sample is not None
+                    line += [sample.statistics, _digest(sample.values)]
+            lines.append(line)
+        site = None if event.site is None else event.site.line
+        loss = None if event.loss is None else repr(event.loss)
+        detail = {key: repr(value) for key, value in event.detail.items() if key != "after_stack"}
+        events.append([str(event.position), event.kind, event.depth, site, loss, detail, lines])
+    trace.close()
+    return events
+
+
+def _digest(values: Any) -> str:
+    return hashlib.sha256(values.tobytes()).hexdigest()[:16]
+
+
+def digests(result: Any) -> list[str]:
+    """What the parameters have become."""
+    tensors = result.parameters() if isinstance(result, nn.Module) else result
+    return [_digest(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for tensor in tensors]
+
+
+def recorded(name: str, device: str, waits: Callable[[], int]) -> dict[str, Any]:
+    """Record one of the loops: what its trace tells, what it came to, and how often its thread waited."""
+    run, options = LOOPS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run.optrace"
+        with optrace.record(path, **options) as recording:
+            before = waits()
+            result = run(device)
+            waited = waits() - before
+        crowded = recording._recorder.frame.post.waits
+        found = {"failure": recording.failure, "told": told(path), "result": digests(result)}
+        return {**found, "waits": waited, "crowded": crowded}
+
+
+def main(device: str, out: str, *names: str) -> None:
+    """Write, for each of the loops, what became of it on the CPU and on the device, recorded and bare."""
+    waits: Callable[[], int] = int
+    if device in ("simulated", "slow"):
+        from tests.simulated import install
+
+        module = install()
+        waits = module.waits
+        module.set_delay(0.05 if device == "slow" else 0.002)
+        device = "simulated"
+    elif device == "cuda":  # nothing in a turn may wait
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    found = {}
+    for name in names or LOOPS:
+        before = waits()
+        bare = LOOPS[name][0](device)
+        waited = waits() - before
+        found[name] = {
+            "bare": {"result": digests(bare), "waits": waited},
+            "cpu": recorded(name, "cpu", waits),
+            "device": recorded(name, device, waits),
+        }
+        for key, entry in found[name].items():
+            print(name, key, entry.get("failure"), entry["waits"], len(entry.get("told", ())))
+    Path(out).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
