@@ -30,7 +30,7 @@ _HURRY = PINNED // 4  # bytes on their way that are worth waking the writer for
 CHANGED, ZERO, SAME, STILL_ZERO = range(4)  # what a value can turn out to be
 _STATISTICS = struct.Struct(f"<{len(STATISTICS)}d")
 CHECKSUM = 8  # bytes that come with a summary and are not kept
-_NORM, _ZEROS = STATISTICS.index("norm"), STATISTICS.index("zeros")
+_NORM = STATISTICS.index("norm")
 EFFECT, EFFECT_AT = struct.Struct("<i"), struct.calcsize("<BBHIIIqfiii")  # its place in a record
 _INIT, _RESTATED = int(Op.INIT), int(Op.RESTATED)
 
@@ -75,7 +75,7 @@ class Arrival:
             told = b"".join(self._parts)
             statistics, checksum = _STATISTICS.unpack_from(told), told[-CHECKSUM:]
             content = (statistics, checksum)
-            zero = statistics[_ZEROS] == self.form.nbytes // self.form.dtype.itemsize or statistics[_NORM] == 0
+            zero = statistics[_NORM] == 0 and not any(checksum)  # where some are -0.0, their bits count
             same = _alike(content, self.known.content)
         if same and self.form is self.known.form and self.op != _RESTATED:
             self.outcome = STILL_ZERO if zero else SAME
@@ -137,6 +137,7 @@ class Post:
         self._writer = writer
         self._pinned: Pinned | None = None
         self._pieces: dict[torch.device, list[Piece]] = {}
+        self._waiting = 0  # bytes
         self.waits = 0
         """How often the training has waited for a device."""
         writer.tensors.leaving = self.send
@@ -144,10 +145,11 @@ class Post:
     def add(self, source: torch.Tensor, room: memoryview | None, arrival: Arrival) -> None:
         """Send for flat bytes with the next batch; they go into `room`, if there is any."""
         self._pieces.setdefault(source.device, []).append((source, room, arrival))
+        self._waiting += len(source)
 
     def send(self) -> None:
         """Send for what was added."""
-        pieces, self._pieces = self._pieces, {}
+        pieces, self._pieces, self._waiting = self._pieces, {}, 0
         for device, batch in pieces.items():
             lane = devices.lane_of(device)
             assert lane is not None
@@ -169,35 +171,37 @@ class Post:
 
     def certain(self, changes: list[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
         """Wait for values that may have changed by hand: those that did, and how."""
-        asked: list[tuple[Arrival | None, Slot, int]] = []
-        waiting = 0
-        for slot, op in changes:
-            tensor = slot.source() if slot.arriving and slot.source is not None and op != _INIT else None
-            if tensor is None or not isinstance(slot.content, Known) or slot.form is None:
-                asked.append((None, slot, op))
-                continue
-            arrival = Arrival(slot.content, slot.form, slot.form.nbytes, op)
-            asked.append((arrival, slot, op))
-            source = flat(tensor)
-            for start in range(0, len(source), TENSOR_BLOCK):
-                piece = source[start : start + TENSOR_BLOCK]
-                waiting += len(piece)
-                if waiting > TENSOR_BLOCK:
-                    self.send()
-                    waiting = len(piece)
-                self.add(piece, None, arrival)
+        late = [slot.arriving and op != _INIT for slot, op in changes]
+        if not any(late):
+            return changes
+        self.waits += 1
+        self._writer.settle_late()  # with what they were is known how to look at what they are
+        looks = [self._look(slot, op) if is_late else None for (slot, op), is_late in zip(changes, late, strict=True)]
         self.send()
-        if any(arrival is not None for arrival, _, _ in asked):
-            self.waits += 1
-            self._writer.settle_late()
+        self._writer.settle_late()
         found = []
-        for look, slot, op in asked:
-            if look is None or look.outcome in (CHANGED, ZERO):
-                zero = look is not None and look.outcome == ZERO
-                found.append((slot, int(Op.ZERO) if zero and op == Op.CHANGE and slot.kind == "grad" else op))
-            else:
+        for (slot, op), look in zip(changes, looks, strict=True):
+            if look is not None and look.outcome in (SAME, STILL_ZERO):
                 slot.arriving = False
+                continue
+            zero = look is not None and look.outcome == ZERO and op == Op.CHANGE and slot.kind == "grad"
+            found.append((slot, int(Op.ZERO) if zero else op))
         return found
+
+    def _look(self, slot: Slot, op: int) -> Arrival | None:
+        """Send for a value that will not be kept."""
+        tensor = slot.source() if slot.source is not None else None
+        if tensor is None or slot.form is None or not isinstance(slot.content, Known):
+            return None
+        whole = type(slot.content.content) is not tuple
+        sources = [flat(tensor)] if whole else summary(tensor, None, True)
+        arrival = Arrival(slot.content, slot.form, sum(map(len, sources)), op, (), whole)
+        for source in sources:
+            for start in range(0, len(source), TENSOR_BLOCK):
+                if self._waiting + TENSOR_BLOCK > PINNED // 2:
+                    self.send()
+                self.add(source[start : start + TENSOR_BLOCK], None, arrival)
+        return arrival
 
     def _delivery(
         self, done: Any, place: int, rooms: list[tuple[int, memoryview | None, Arrival]]
@@ -246,7 +250,7 @@ def summary(tensor: torch.Tensor, indices: torch.Tensor | None, complete: bool) 
         work = work.float()
     norm = torch.linalg.vector_norm(work, dtype=torch.float64)
     nonfinite = work.numel() - torch.isfinite(work).sum(dtype=torch.float64)
-    if complete or work.dtype is torch.float64:  # of which the norm may be zero though no element is
+    if complete:
         low, high = torch.aminmax(work)
         mean = work.sum(dtype=torch.float64) / work.numel()
         zeros = work.numel() - torch.count_nonzero(work)

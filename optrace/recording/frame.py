@@ -85,10 +85,10 @@ class Frame:
             if form.sparse == HOLLOW:
                 self.reduced = True
                 self._code(slot, form, op, _DROPPED, before, 0)
-            elif unselected and slot.parameter in unselected:
-                self._code(slot, form, op, _DROPPED, before, 0)
             elif content.__class__ is Known:
                 self._expect(slot, form, op, before)
+            elif unselected and slot.parameter in unselected:
+                self._code(slot, form, op, _DROPPED, before, 0)
             elif form.sparse:
                 self._bytes(slot, form, op, _SPARSE, before)
             elif content == form.zero:
@@ -211,41 +211,48 @@ class Frame:
     def _expect(self, slot: Slot, form: Form, op: int, before: bool) -> None:
         """Make room for a value that is on a device, and send for it."""
         stream, known = self._stream, slot.content
+        assert isinstance(known, Known)
         tensor = slot.source() if slot.source is not None else None
         slot.arriving = False
         whole = self._is_kept_whole(form.nbytes)
-        self.reduced = self.reduced or not whole
         length, storage = (form.nbytes, _FULL) if whole else (self._summary_bytes(form), _SAMPLE)
-        if tensor is None or stream.size + ALIGNMENT + length > self.until:
-            self.reduced = True
-            slot.content = Known()  # what comes next is compared with nothing
-            self._code(slot, form, op, _DROPPED, before, 0)
+        chosen = slot.parameter not in self.unselected
+        if tensor is None or not chosen or stream.size + ALIGNMENT + length > self.until:
+            whole, length, storage = form.nbytes <= WHOLE, 0, _DROPPED
+        self.reduced = self.reduced or (chosen and storage != _FULL)
+        changed = self.code(slot, form, op, storage, before, length)
+        if tensor is None:
+            self.codes.append(changed)
             return
         zero = _ZERO if slot.kind == "grad" and op == _CHANGE else op
         same = same_zero = self.code(slot, None, _SKIP, _SAME, before, 0, length)
         if slot.noting:
             same_zero = self.code(slot, form, zero, _SAME, before, 0, length)
             same = same_zero if op == _DEPOSIT else same
-        changed = self.code(slot, form, op, storage, before, length)
-        codes = (changed, self.code(slot, form, zero, _ZEROS, before, 0, length), same, same_zero)
-        assert isinstance(known, Known)
-        stream.align()
-        indices = self._indices_on(slot, form, tensor.device) if self.sample and not whole else None
+        zeros = self.code(slot, form, zero, _ZEROS if length else _DROPPED, before, 0, length)
+        indices = self._indices_on(slot, form, tensor.device) if length and self.sample and not whole else None
         with torch.no_grad():
             sources = [flat(tensor)] if whole else summary(tensor, indices, Sketch.complete)
-        arrival = Arrival(known, form, sum(map(len, sources)), op, codes, whole)
+        arrival = Arrival(known, form, sum(map(len, sources)), op, (changed, zeros, same, same_zero), whole)
         self._arrivals.append((len(self.codes), arrival))
         self.codes.append(changed)
-        checksum = None if whole else sources.pop()
+        if length:
+            stream.align()
         for source in sources:
-            start, end = 0, len(source)
-            while start < end:
-                room = stream.reserve(end - start)
-                piece = source if room.nbytes == end else source[start : start + room.nbytes]
-                self.post.add(piece, room, arrival)
-                start += room.nbytes
-        if checksum is not None:
-            self.post.add(checksum, None, arrival)
+            if length:
+                self._send(source, arrival)
+                length -= len(source)
+            else:  # it is only looked at
+                self.post.add(source, None, arrival)
+
+    def _send(self, source: torch.Tensor, arrival: Arrival) -> None:
+        """Make room for a value's next bytes, flat ones on a device, and send for them."""
+        start, end = 0, len(source)
+        while start < end:
+            room = self._stream.reserve(end - start)
+            piece = source if room.nbytes == end else source[start : start + room.nbytes]
+            self.post.add(piece, room, arrival)
+            start += room.nbytes
 
     def _sketch(self, slot: Slot, form: Form) -> Sketch:
         """The slot's, of the content that was just seen."""

@@ -120,6 +120,8 @@ def by_hand(device: str) -> Any:
                 first.grad.zero_()
             if turn == 3:
                 first.mul_(1.0)
+            if turn == 6:
+                first.grad.mul_(0.0)  # some become -0.0
         optimizer.step()
         with torch.no_grad():
             if turn in (4, 5):
@@ -215,6 +217,44 @@ def every_third(device: str) -> Any:
 @loop(params="*0.*")
 def some_parameters(device: str) -> Any:
     return adam(device)
+
+
+@loop(params="*0.weight")
+def some_parameters_with_zeros(device: str) -> Any:
+    return zeros_and_nothing(device)
+
+
+@loop(capture="sampled", budget="1MB")
+def sampled_by_hand(device: str) -> Any:
+    """Large values that are written to between the calls, to others and to what they were."""
+    weight = torch.linspace(-1, 1, 50_000).to(device).requires_grad_()
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for turn in range(12):
+        optimizer.zero_grad(set_to_none=turn % 2 == 0)
+        weight.square().sum().backward()
+        assert weight.grad is not None
+        with torch.no_grad():
+            if turn == 3:
+                weight.grad.zero_()
+            if turn in (4, 5):
+                weight.grad.mul_(turn - 3.0)
+        optimizer.step()
+        with torch.no_grad():
+            weight.mul_(1.0 if turn % 3 else 0.5)
+    return [weight]
+
+
+@loop(budget="1MB")
+def no_room(device: str) -> Any:
+    """The budget holds little of one turn: values are dropped."""
+    weight = torch.linspace(-1, 1, 500_000).to(device).requires_grad_()
+    bias = torch.zeros(400).to(device).requires_grad_()
+    optimizer = torch.optim.SGD([weight, bias], lr=0.1)
+    for turn in range(9):
+        optimizer.zero_grad(set_to_none=turn % 2 == 0)
+        (weight.square().sum() + bias.sum()).backward()
+        optimizer.step()
+    return [weight, bias]
 
 
 @loop(capture="sampled", budget="4MB")
