@@ -38,7 +38,7 @@ _INIT, _RESTATED = int(Op.INIT), int(Op.RESTATED)
 class Arrival:
     """One value on its way."""
 
-    __slots__ = ("_parts", "_state", "_whole", "codes", "form", "known", "left", "op", "outcome")
+    __slots__ = ("_parts", "_state", "_whole", "codes", "form", "known", "learn", "left", "op", "outcome")
 
     def __init__(
         self, known: Known, form: Form, length: int, op: int, codes: tuple[int, ...] = (), whole: bool = True
@@ -48,7 +48,9 @@ class Arrival:
         self.left = length
         self.op = op
         self.codes = codes
-        """The changes that it can turn out to be, by outcome. None: this is only a look."""
+        """The changes that it can turn out to be, by outcome."""
+        self.learn = True
+        """What it is counts from now on as what is known of the value."""
         self.outcome = CHANGED
         self._whole = whole
         self._parts: list[bytes] = []
@@ -81,7 +83,7 @@ class Arrival:
             self.outcome = STILL_ZERO if zero else SAME
         elif zero:
             self.outcome = ZERO
-        if self.codes:
+        if self.learn:
             self.known.content, self.known.form = content, self.form
 
 
@@ -169,14 +171,16 @@ class Post:
             if self._pinned.used > _HURRY:
                 self._writer.hurry()
 
-    def certain(self, changes: list[tuple[Slot, int]]) -> list[tuple[Slot, int]]:
-        """Wait for values that may have changed by hand: those that did, and how."""
-        late = [slot.arriving and op != _INIT for slot, op in changes]
+    def certain(self, changes: list[tuple[Slot, int]], learn: bool = False) -> list[tuple[Slot, int]]:
+        """Wait for values that may have changed by hand: those that did, and how. `learn`: no event will tell it."""
+        late = [slot.arriving and (learn or op != _INIT) for slot, op in changes]
         if not any(late):
             return changes
         self.waits += 1
         self._writer.settle_late()  # with what they were is known how to look at what they are
-        looks = [self._look(slot, op) if is_late else None for (slot, op), is_late in zip(changes, late, strict=True)]
+        looks = [
+            self._look(slot, op, learn) if is_late else None for (slot, op), is_late in zip(changes, late, strict=True)
+        ]
         self.send()
         self._writer.settle_late()
         found = []
@@ -188,7 +192,7 @@ class Post:
             found.append((slot, int(Op.ZERO) if zero else op))
         return found
 
-    def _look(self, slot: Slot, op: int) -> Arrival | None:
+    def _look(self, slot: Slot, op: int, learn: bool) -> Arrival | None:
         """Send for a value that will not be kept."""
         tensor = slot.source() if slot.source is not None else None
         if tensor is None or slot.form is None or not isinstance(slot.content, Known):
@@ -196,6 +200,7 @@ class Post:
         whole = type(slot.content.content) is not tuple
         sources = [flat(tensor)] if whole else summary(tensor, None, True)
         arrival = Arrival(slot.content, slot.form, sum(map(len, sources)), op, (), whole)
+        arrival.learn = learn
         for source in sources:
             for start in range(0, len(source), TENSOR_BLOCK):
                 if self._waiting + TENSOR_BLOCK > PINNED // 2:

@@ -1,9 +1,9 @@
 """Training loops that run on any device, and what their traces tell; as a program: record them on one.
 
-    python -m tests.record.loops simulated out.json plain adam
+    python -m tests.record.loops simulated out.json plain adam 17
 
-records these loops, or all, on the CPU and on the device, and writes what both traces tell. `slow` is the simulated
-device with copies that take their time.
+records these loops (or all) and the seventeenth of the generated ones, on the CPU and on the device, and writes what
+both traces tell. `slow` is the simulated device with copies that take their time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import random
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -296,6 +297,64 @@ def left_and_back(device: str) -> Any:
     return network
 
 
+OPTIMIZERS = ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad", "Adadelta", "NAdam", "RAdam", "Adamax", "Rprop", "ASGD")
+
+
+def generated(seed: int) -> tuple[Loop, dict[str, Any]]:
+    """A loop of what people do in loops, in any order, and how it is recorded: exactly."""
+
+    def run(device: str) -> Any:
+        draw = random.Random(seed)
+        network = model(device, draw.choice([3, 8, 40]))
+        other = model(device, 5)
+        networks = [network, other] if draw.random() < 0.5 else [network]
+
+        def optimizer_of(parameters: Any) -> torch.optim.Optimizer:
+            name = draw.choice(OPTIMIZERS)
+            extra: dict[str, Any] = {"momentum": 0.9} if name == "SGD" and draw.random() < 0.5 else {}
+            if name in ("SGD", "Adam", "AdamW") and draw.random() < 0.3:
+                extra["fused"] = True
+            else:
+                extra["foreach"] = draw.random() < 0.5  # what torch chooses by itself depends on the device
+            return getattr(torch.optim, name)(parameters, lr=0.01, **extra)  # type: ignore[no-any-return]
+
+        optimizers = [optimizer_of([*each.parameters()]) for each in networks]
+        schedulers = [torch.optim.lr_scheduler.StepLR(each, 3, 0.5) for each in optimizers if draw.random() < 0.3]
+        habits = {key: draw.random() < 0.5 for key in ("first", "twice", "clip", "hand", "freeze", "state", "retain")}
+        every = draw.choice([1, 1, 2, 3])
+        for turn, (inputs, targets) in enumerate(data(device, 7)):
+            for each, optimizer in zip(networks, optimizers, strict=True):
+                if habits["first"]:
+                    optimizer.zero_grad(set_to_none=draw.random() < 0.6)
+                if habits["freeze"] and turn == 3:
+                    next(each.parameters()).requires_grad_(False)
+                loss = loss_of(each, inputs, targets) * draw.choice([1.0, 1.0, 1.0, 0.0])
+                loss.backward(retain_graph=habits["retain"])
+                if habits["twice"]:
+                    (loss_of(each, inputs, targets) if not habits["retain"] else loss).backward()
+                if habits["clip"]:
+                    clip = nn.utils.clip_grad_norm_ if draw.random() < 0.5 else nn.utils.clip_grad_value_
+                    clip([*each.parameters()], draw.choice([0.1, 10.0]), foreach=False)
+                if habits["hand"]:
+                    chosen = draw.choice([*each.parameters()])
+                    with torch.no_grad():
+                        target = chosen.grad if chosen.grad is not None and draw.random() < 0.5 else chosen
+                        target.mul_(draw.choice([0.0, 1.0, 0.9]))
+                if (turn + 1) % every == 0:
+                    optimizer.step()
+                    if not habits["first"]:
+                        optimizer.zero_grad(set_to_none=draw.random() < 0.6)
+                if habits["state"] and turn == 4:
+                    optimizer.load_state_dict(optimizer.state_dict())
+            for scheduler in schedulers:
+                scheduler.step()
+        return [parameter for each in networks for parameter in each.parameters()]
+
+    draw = random.Random(-seed)
+    options: list[dict[str, Any]] = [{}, {}, {"every": 2}, {"first": 1, "until": 4}, {"params": "*weight"}]
+    return run, draw.choice(options)
+
+
 def told(folder: Path) -> list[Any]:
     """Everything that a trace tells of each event, as JSON can hold it; of sampled values their statistics."""
     trace = optrace.load(folder)
@@ -318,6 +377,7 @@ def told(folder: Path) -> list[Any]:
                     assert sample is not None
                     line += [sample.statistics, _digest(sample.values)]
             lines.append(line)
+        lines.sort(key=lambda line: (line[:2], not line[4]))  # in any order, but for what was before the event
         site = None if event.site is None else event.site.line
         loss = None if event.loss is None else repr(event.loss)
         detail = {key: repr(value) for key, value in event.detail.items() if key != "after_stack"}
@@ -336,9 +396,14 @@ def digests(result: Any) -> list[str]:
     return [_digest(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()) for tensor in tensors]
 
 
+def loop_of(name: str) -> tuple[Loop, dict[str, Any]]:
+    """One of the loops by its name, a generated one by its number."""
+    return generated(int(name)) if name.isdigit() else LOOPS[name]
+
+
 def recorded(name: str, device: str, waits: Callable[[], int]) -> dict[str, Any]:
     """Record one of the loops: what its trace tells, what it came to, and how often its thread waited."""
-    run, options = LOOPS[name]
+    run, options = loop_of(name)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.optrace"
         with optrace.record(path, **options) as recording:
@@ -365,7 +430,7 @@ def main(device: str, out: str, *names: str) -> None:
     found = {}
     for name in names or LOOPS:
         before = waits()
-        bare = LOOPS[name][0](device)
+        bare = loop_of(name)[0](device)
         waited = waits() - before
         found[name] = {
             "bare": {"result": digests(bare), "waits": waited},

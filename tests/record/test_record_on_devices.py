@@ -101,6 +101,15 @@ def test_what_is_summarised_is_the_same_but_for_rounding(found: dict[str, Any], 
     assert infinite or name != "statistics"
 
 
+def test_generated_loops(tmp_path: Path) -> None:
+    if not simulated.available():
+        pytest.skip("the simulated device cannot be built here")
+    for seed, one in run("simulated", tmp_path, *map(str, range(40))).items():
+        assert one["device"]["failure"] is None, seed
+        assert one["device"]["result"] == one["bare"]["result"] == one["cpu"]["result"], seed
+        assert one["device"]["told"] == one["cpu"]["told"], seed
+
+
 @pytest.mark.parametrize("name", ["large", "sampled", "by_hand"])
 def test_a_device_that_takes_its_time(tmp_path: Path, name: str) -> None:
     """More is under way than there is room for: the training waits, and nothing is lost."""
