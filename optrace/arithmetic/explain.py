@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from optrace.arithmetic import rules
-from optrace.arithmetic.account import Account, StepInput
+from optrace.arithmetic.account import Account, StepInput, Unaccountable
 from optrace.arithmetic.evaluate import account
 from optrace.arithmetic.general import general, wide
 from optrace.arithmetic.origins import origins
@@ -117,7 +117,10 @@ def momentum_origins(
         for deposit in (buffer.deposit(step, Hyper(step.hyper, step.class_name)) for _, step in found)
     )
     whole = pick(wide(np.asarray(total)))
-    parts = list(origins(whole, deposits))
+    try:
+        parts = list(origins(whole, deposits))
+    except Unaccountable as lack:
+        raise LookupFailed(f"the momentum of {entry.name} cannot be taken apart: {lack}") from lack
     size = float(whole) if np.ndim(whole) == 0 else float(np.linalg.norm(whole.ravel()))
     older = size - sum(part.amount for part in parts)
     sizes = sum(abs(part.amount) for part in parts) + abs(older)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
@@ -177,5 +178,5 @@ def _six(value: float) -> str:
 
 
 def _bar(share: float, columns: int) -> str:
-    eighths = round(share * columns * 8)
+    eighths = round(share * columns * 8) if math.isfinite(share) else 0
     return "█" * (eighths // 8) + ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")[eighths % 8]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -227,6 +228,8 @@ def _hyper(value: Any) -> Any:
     """
     if isinstance(value, list):
         return _hyper(value[0]) if len(value) == 1 else tuple(_hyper(item) for item in value)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        return str(value)  # there is no computing with it
     if isinstance(value, float) and len(repr(value)) > 12:
         with np.errstate(over="ignore"):
             narrow = np.float32(value)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from optrace.errors import DamagedError
+from optrace.trace import facts
 from optrace.trace.format import Op, Storage
 from optrace.trace.index import Index
 from optrace.trace.model import Change, Effect, Optimizer, ParamGroup, Placement, Site
@@ -39,9 +40,9 @@ class Rows:
 
     def _detail(self, event: Any, value: str) -> tuple[int, dict[str, Any]]:
         """One row of details, with the numbers of events as they are here."""
-        detail = dict(json.loads(value))
+        detail = facts.detail(value)
         if self._base and _EARLIER in detail:
-            earlier = int(detail.pop(_EARLIER)) - self._base
+            earlier = detail.pop(_EARLIER) - self._base
             if earlier > 0:
                 detail[_EARLIER] = earlier
         return int(event) - self._base, detail
@@ -62,8 +63,8 @@ class Rows:
             rows = self._index.rows("SELECT value FROM groups WHERE id = ?", (number,))
             try:
                 known = tuple(
-                    ParamGroup(self._members(int(group["members"])), dict(group["hyper"]))
-                    for group in json.loads(rows[0][0])
+                    ParamGroup(self._members(int(group["members"])), facts.hyper(group["hyper"]))
+                    for group in facts.parsed(rows[0][0])
                 )
             except (LookupError, TypeError, ValueError, OverflowError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: param groups {number} cannot be read") from error
@@ -93,7 +94,9 @@ class Rows:
 
     def _read_meta(self) -> dict[str, Any]:
         try:
-            return {str(key): json.loads(value) for key, value in self._index.rows("SELECT key, value FROM meta")}
+            return {
+                str(key): facts.meta(str(key), text) for key, text in self._index.rows("SELECT key, value FROM meta")
+            }
         except (TypeError, ValueError, RecursionError) as error:
             raise DamagedError(f"{self.path} is damaged: its description cannot be read") from error
 
@@ -123,9 +126,12 @@ class Rows:
             rows = self._index.rows("SELECT site, sites FROM stack WHERE id = ?", (number,))
             try:
                 site, sites = rows[0]
-                chain = tuple(self._sites[i] for i in json.loads(sites))
+                numbers = json.loads(sites)
+                chain = tuple(self._sites[i] for i in numbers)
                 if site not in self._sites:
                     return None, chain
+                if site not in numbers:
+                    raise LookupError
                 known = self._stacks[number] = (self._sites[site], chain)
             except (LookupError, TypeError, ValueError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: call site {number} cannot be read") from error

@@ -63,13 +63,13 @@ scaler.update()
     def finish(self) -> Iterator[Finding]:
         for stack, (first, last, count, backward) in self._found.items():
             scale = self.run.event(backward).detail.get("scale")
-            if scale == 1:
+            if not isinstance(scale, (int, float)) or scale in (0, 1):  # other than 1, no recording writes them
                 continue
             event = self.run.event(first)
             owners = self._clips.owners(stack)
             name = self.run.called(min(owners))
             norm = event.detail.get("norm_before")
-            real = norm / scale if isinstance(norm, (int, float)) and isinstance(scale, (int, float)) else None
+            real = norm / scale if isinstance(norm, (int, float)) else None
             # The first scales are often too large: an overflow has no size.
             known = real is not None and math.isfinite(real)
             shown = f": the norm of {norm:.4g} that is clipped is really {real:.4g}" if known else ""
