@@ -77,6 +77,16 @@ class Readings:
         """The event that last wrote a value at or before `seq`."""
         return self._trace.last_write(parameter, kind, seq) if seq >= 0 else None
 
+    def written(self, parameter: Parameter, kind: str, seq: int) -> tuple[int, Change] | None:
+        """The same of a value that is looked at. The last update is of the last write of the parameter that was not
+        a keyframe's, which only states again what is there."""
+        if kind != "update":
+            return self.last(parameter, kind, seq)
+        found = self.last(parameter, "param", seq)
+        while found is not None and found[1].op is Op.RESTATED:
+            found = self.last(parameter, "param", found[0] - 1)
+        return found
+
     def stats(self, parameter: Parameter, kind: str, seq: int) -> Stats | Pending | None:
         """Statistics just after event `seq`; None where there is no value, or it was not kept."""
         found = self.last(parameter, kind, seq)
@@ -93,7 +103,7 @@ class Readings:
 
     def ratio(self, parameter: Parameter, seq: int) -> float | Pending | None:
         """‖last update‖ / ‖parameter‖, of the last event at or before `seq` that changed the parameter."""
-        found = self.last(parameter, "param", seq)
+        found = self.written(parameter, "update", seq)
         if found is None or found[1].op is not Op.CHANGE:
             return None
         result: float | Pending | None = self.compute(
@@ -103,7 +113,7 @@ class Readings:
 
     def sampled(self, parameter: Parameter, kind: str, seq: int) -> bool:
         """Whether only a sample and statistics were kept of the value just after event `seq`."""
-        found = self.last(parameter, kind, seq)
+        found = self.written(parameter, kind, seq)
         return found is not None and found[1].storage is Storage.SAMPLE
 
     def kept(self, parameter: Parameter, kind: str, seq: int) -> str | None:
@@ -113,7 +123,7 @@ class Readings:
 
     def update(self, parameter: Parameter, seq: int) -> Array | None:
         """What the last change of the parameter at or before `seq` added to it."""
-        found = self.last(parameter, "param", seq)
+        found = self.written(parameter, "update", seq)
         if found is None or found[1].op is not Op.CHANGE:
             return None
         after = self._trace.value(parameter, "param", found[0])
@@ -212,12 +222,26 @@ class Readings:
         return norm(moved) / size if size else None
 
     def _sampled_ratio(self, parameter: Parameter, seq: int) -> float | None:
+        """Of the elements that were kept; beside a keyframe, one of the two values is whole."""
         after = self._trace.sample(parameter, "param", seq)
         before = self._trace.sample(parameter, "param", seq - 1) if seq else None
-        if after is None or before is None or len(after.values) != len(before.values):
+        of = after or before
+        if of is None or not seq:
             return None
-        size = norm(after.values)
-        return norm(wide(after.values) - wide(before.values)) / size if size else None
+        try:
+            new = self._elements(parameter, seq, of.indices) if after is None else after.values
+            old = self._elements(parameter, seq - 1, of.indices) if before is None else before.values
+        except LookupFailed:
+            return None
+        if new is None or old is None or len(new) != len(old):
+            return None
+        size = norm(new)
+        return norm(wide(new) - wide(old)) / size if size else None
+
+    def _elements(self, parameter: Parameter, seq: int, indices: Array) -> Array | None:
+        """Elements of a value that was kept whole."""
+        value = self._trace.value(parameter, "param", seq)
+        return None if value is None or value.size <= int(indices.max(initial=-1)) else value.reshape(-1)[indices]
 
 
 _KEPT = {

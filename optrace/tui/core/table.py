@@ -143,7 +143,7 @@ class Table:
         if column.key == "ratio":
             ratio = self._readings.ratio(parameter, seq)
             text = "…" if isinstance(ratio, Pending) else short(ratio, 2) if ratio is not None else ""
-            if isinstance(ratio, float) and self._readings.sampled(parameter, "param", seq):
+            if isinstance(ratio, float) and self._readings.sampled(parameter, "update", seq):
                 text = "≈" + text
             fresh = (parameter.id, "param") in summary.changes
             return [Span(right(text, column.width), "changed" if fresh else "dim")]

@@ -69,7 +69,7 @@ def margin_of(lengths: Place) -> int:
 
 def shape_of(machine: Machine, parameter: Parameter, kind: str, seq: int) -> Place:
     """The shape of a value, which a state entry may have of its own."""
-    found = machine.readings.last(parameter, "param" if kind == "update" else kind, seq)
+    found = machine.readings.written(parameter, kind, seq)
     return found[1].shape if found is not None else parameter.shape
 
 
@@ -77,7 +77,7 @@ def lines(machine: Machine, parameter: Parameter, seq: int, look: Look, room: in
     """The tab below its line of choices."""
     lengths = shape_of(machine, parameter, look.kind, seq)
     place = fitting(look.place, lengths)
-    found = machine.readings.last(parameter, "param" if look.kind == "update" else look.kind, seq)
+    found = machine.readings.written(parameter, look.kind, seq)
     if found is None:
         return [[Span(f"There is no {look.kind} yet.", "dim")]]
     grid = grid_of(parameter, look, room, lengths)
