@@ -13,6 +13,7 @@ import pytest
 import torch
 
 import optrace
+from optrace.trace.format import Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.spans import plain
@@ -121,6 +122,89 @@ def test_state_of_another_shape_has_other_elements(tmp_path: Path) -> None:
         assert reasons(machine, entry, "row_var", "element", (2, 0)) == ["none", ""]
         assert reasons(machine, entry, "row_var", "element", (2, 1)) == ["none", "none"]
         machine.close()
+
+
+def test_a_keyframe_updates_nothing(tmp_path: Path) -> None:
+    """The last update is what the last step did, also where a keyframe has stated the parameter again since."""
+    ratios = {}
+    for capture in ("exact", "sampled"):
+        with optrace.load(train(tmp_path / f"{capture}.optrace", capture=capture)) as trace:
+            machine, large = Machine(trace), trace.parameter("large")
+            steps = [event.seq for event in trace.events if event.kind == "step"]
+            written = [trace.last_write(large, "param", seq) for seq in range(len(trace.events))]
+            restated = {found[0] for found in written if found is not None and found[1].op is Op.RESTATED}
+            assert bool(restated) == (capture == "sampled")
+            assert not restated & set(steps)
+            last: float | None = None
+            for seq in range(len(trace.events)):
+                ratio = machine.readings.ratio(large, seq)
+                last = ratio if seq in steps else last  # type: ignore[assignment]
+                assert ratio == last
+                assert (last is None) == (seq < steps[0])
+            assert len(restated) == 0 or machine.readings.sampled(large, "update", min(restated))
+            assert not any(machine.readings.sampled(large, "param", seq) for seq in restated)
+            want = history.wanted(machine, large, "update", history.RATIO, ())
+            (series,) = history.collect(machine, want) or ()
+            drawn = dict(zip(series.numbers.tolist(), series.values.tolist(), strict=True))
+            ratios[capture] = [drawn.pop(step) for step in steps]
+            assert list(drawn) == [0]  # as it was made
+            assert "" not in reasons(machine, large, "update", history.RATIO)[: steps[0]]
+            assert set(reasons(machine, large, "update", history.RATIO)[steps[0] :]) == {""}
+            machine.close()
+    assert ratios["sampled"] == pytest.approx(ratios["exact"], rel=0.2)
+
+
+def test_of_many_writes_all_kinds_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every sixth write is the same call of each second turn: a clearing, where it begins with one."""
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    with optrace.record(tmp_path / "run.optrace"):
+        weight.sum().backward()
+        for _ in range(200):
+            optimizer.zero_grad()
+            weight.sum().backward()
+            (2 * weight).sum().backward()
+    with optrace.load(tmp_path / "run.optrace") as trace:
+        machine, entry = Machine(trace), trace.parameter("weight")
+        want = history.wanted(machine, entry, "grad", "element", (0,))
+        (whole,) = history.collect(machine, want) or ()
+        assert len(whole.numbers) == 601
+        assert np.count_nonzero(np.isnan(whole.values)) == 200
+        assert np.isnan(whole.values[1::6]).all()
+        monkeypatch.setattr(history, "MOST_ELEMENTS", 101)
+        (some,) = history.collect(machine, want) or ()
+        assert some.name == "[0] (one of 4 writes)"
+        assert len(some.numbers) == 101
+        assert np.all(np.diff(some.numbers) > 0)
+        assert set(np.unique(some.values)) == {1.0, 3.0}
+        assert 30 < np.count_nonzero(some.values == 1) < 70
+        again = history.collect(machine, want) or ()
+        assert [series.numbers.tolist() for series in again] == [some.numbers.tolist()]
+        machine.close()
+
+
+async def test_what_is_drawn_of_updates_is_said(network: Path, opened: Opened) -> None:
+    """Not the statistic that was chosen for another value: of updates there is their size over the parameter's."""
+    async with opened(network, size=(180, 50)) as (app, pilot):
+        await press(app, pilot, "end", "5")
+        app.session.view.kind = "param"
+        text = await press(app, pilot, "x")
+        assert "‹min mean max›" in text
+        assert "min mean max of 0.weight" in text
+        app.session.view.kind = "exp_avg_sq"
+        text = await press(app, pilot, "v")
+        assert app.session.view.kind == "update"
+        assert "‹last update›" in text
+        assert "‹Δ/param›" in text
+        assert "Δ/param of 0.weight" in text
+        assert "min mean max" not in text
+        text = await press(app, pilot, "v")
+        assert "min mean max of 0.weight" in text
+        await press(app, pilot, "V")
+        assert "element of last update" in await press(app, pilot, "x")
+        assert "‹loss›" in await press(app, pilot, "x")
+        assert "Δ/param of 0.weight" in await press(app, pilot, "x")
+        assert "norm of 0.weight" in await press(app, pilot, "v")
 
 
 async def test_none_and_nan_are_told_apart(network: Path, opened: Opened) -> None:

@@ -17,7 +17,7 @@ from optrace.tui.core.grid import Place, fitting
 from optrace.tui.core.machine import Machine
 from optrace.tui.core.readings import Stats
 from optrace.tui.core.tabs import TABS
-from optrace.tui.core.tabs.history import STATISTICS
+from optrace.tui.core.tabs.history import STATISTICS, choices, chosen
 from optrace.tui.core.tabs.values import VIEWS, Look, shown_kinds
 from optrace.tui.starting import COLUMNS
 
@@ -246,4 +246,5 @@ class Session:
         self.view.view = VIEWS[(VIEWS.index(self.view.view) + by) % len(VIEWS)]
 
     def turn_statistic(self, by: int) -> None:
-        self.view.statistic = STATISTICS[(STATISTICS.index(self.view.statistic) + by) % len(STATISTICS)]
+        names = choices(self.view.kind)
+        self.view.statistic = names[(names.index(chosen(self.view.kind, self.view.statistic)) + by) % len(names)]

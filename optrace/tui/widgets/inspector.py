@@ -87,7 +87,8 @@ class InspectorPane(Dragging):
         kinds = shown_kinds(session.machine, session.selected)
         names = ["last update" if kind == "update" else kind for kind in kinds]
         history_tab = session.view.tab == "history"
-        views = (session.view.statistic, "log" if session.view.log else "linear") if history_tab else values.VIEWS
+        statistic = history.chosen(session.view.kind, session.view.statistic)
+        views = (statistic, "log" if session.view.log else "linear") if history_tab else values.VIEWS
         two = sum(len(name) + 2 for name in (*names, *views)) + 3 > room
         lines: list[Line] = [[], []] if two else [[]]
         for kind, name in zip(kinds, names, strict=True):
@@ -96,7 +97,7 @@ class InspectorPane(Dragging):
         if not two:
             lines[0].append(Span(" │ ", "axis"))
         for name in views:
-            on = name in (session.view.view, session.view.statistic)
+            on = name in (session.view.view, statistic)
             action = ("statistic(1)" if on else "log") if history_tab else f"view({name!r})"
             lines[-1].append(_choice(name, on, action))
         return lines
@@ -104,21 +105,17 @@ class InspectorPane(Dragging):
     def _history(self, room: int, height: int) -> list[Line]:
         session = self._session
         assert session.selected is not None
-        if 0 in session.selected.shape and session.view.statistic == "element":
-            return [[Span("It has no elements.", "dim")]]
         want = self.wanted()
         assert want is not None
+        if 0 in session.selected.shape and want.statistic == "element":
+            return [[Span("It has no elements.", "dim")]]
         found = self.series.get(want)
         if found is None:
             return [[Span("reading …", "dim")]]
         series, done = found
         self._chart = history.chart(series, len(session.trace.events), session.seq, session.view.log)
-        kind = {"param": session.selected.name, "grad": f"{session.selected.name}.grad", "update": "Δ/param"}.get(
-            want.kind, want.kind
-        )
-        title = "loss" if want.statistic == "loss" else f"{want.statistic} of {kind}"
-        recorded = "param" if want.kind == "update" else want.kind
-        if want.statistic != "loss" and session.machine.readings.sampled(session.selected, recorded, session.seq):
+        title = history.title(session.selected, want.kind, want.statistic)
+        if want.statistic != "loss" and session.machine.readings.sampled(session.selected, want.kind, session.seq):
             title += " (sampled)"
         here = history.missing(session.machine, want, session.seq)
         return history.lines(self._chart, title, here, done, room, height, session.position)

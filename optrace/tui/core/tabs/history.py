@@ -21,10 +21,13 @@ from optrace.tui.core.spans import Line, Span
 
 Array = np.ndarray[Any, Any]
 STATISTICS = ("norm", "min mean max", "element", "nonfinite", "zeros", "loss")
+RATIO = "Δ/param"
+"""The norm of the last update over the parameter's."""
+OF_UPDATES = (RATIO, "element", "loss")
 STRETCH = 30_000
 """Events between two looks at whether to stop."""
 MOST_ELEMENTS = 20_000
-"""Writes of which a single element is read; of more, every so many."""
+"""Writes that are read one by one; of more, one of every so many."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,27 @@ Report = Callable[[tuple[Series, ...], float], bool]
 """Takes what there is so far and how much of the whole that is; False stops."""
 
 
+def choices(kind: str) -> tuple[str, ...]:
+    """What can be drawn of a value."""
+    return OF_UPDATES if kind == "update" else STATISTICS
+
+
+def chosen(kind: str, statistic: str) -> str:
+    """What is drawn of a value: the statistic, where it can be, else the first of those that can."""
+    return statistic if statistic in choices(kind) else choices(kind)[0]
+
+
+def title(parameter: Parameter, kind: str, statistic: str) -> str:
+    """What a chart is called."""
+    if statistic == "loss":
+        return statistic
+    names = {"param": parameter.name, "grad": f"{parameter.name}.grad", "update": "last update"}
+    return f"{statistic} of {parameter.name if statistic == RATIO else names.get(kind, kind)}"
+
+
 def wanted(machine: Machine, parameter: Parameter, kind: str, statistic: str, place: Place) -> Wanted:
     """What the tab wants to draw."""
+    statistic = chosen(kind, statistic)
     place = place if statistic == "element" else ()
     return Wanted(parameter.id, kind, statistic, place, len(machine.trace.events))
 
@@ -97,18 +119,15 @@ def _updates(machine: Machine, parameter: Parameter, want: Wanted, report: Repor
         ratio = machine.readings.ratio(parameter, number)
         return ratio if isinstance(ratio, float) else float("nan")
 
-    return _one_by_one(machine, parameter, want, read, "Δ/param", report)
+    return _one_by_one(machine, parameter, want, read, RATIO, report)
 
 
 def _one_by_one(
     machine: Machine, parameter: Parameter, want: Wanted, read: Callable[[int], float], name: str, report: Report | None
 ) -> tuple[Series, ...] | None:
-    numbers = machine.trace.writes(parameter, "param" if want.kind == "update" else want.kind)
-    numbers = numbers[np.searchsorted(numbers, 0) : np.searchsorted(numbers, want.count)]
-    every = -(-len(numbers) // MOST_ELEMENTS) or 1
-    numbers = numbers[::every]
+    numbers, every = _spread(*_writes(machine, parameter, want))
     values = np.full(len(numbers), np.nan)
-    label = name if every == 1 else f"{name} (every {every}th)"
+    label = name if every == 1 else f"{name} (one of {every} writes)"
     for place, number in enumerate(numbers.tolist()):
         values[place] = read(int(number))
         if report is not None and place % 1000 == 999:
@@ -116,6 +135,37 @@ def _one_by_one(
             if not report((so_far,), place / len(numbers)):
                 return None
     return (Series(label, numbers, values, "series0").prepared(),)
+
+
+def _writes(machine: Machine, parameter: Parameter, want: Wanted) -> tuple[Array, Array]:
+    """Numbers of the events that wrote what is drawn, and whether it was there after each.
+
+    A keyframe updates nothing.
+    """
+    kind = "param" if want.kind == "update" else want.kind
+    numbers = machine.trace.writes(parameter, kind)
+    numbers = numbers[: np.searchsorted(numbers, want.count)]
+    _, places, inverse = np.unique(machine.trace.column("effect")[numbers], return_index=True, return_inverse=True)
+    ops = [found[1].op for n in numbers[places].tolist() if (found := machine.readings.last(parameter, kind, n))]
+    there = np.array([op not in (Op.CLEAR, Op.GONE) for op in ops], bool)[inverse]
+    if want.kind == "update":
+        moved = np.array([op is not Op.RESTATED for op in ops], bool)[inverse]
+        numbers, there = numbers[moved], there[moved]
+    return numbers, there
+
+
+def _spread(numbers: Array, there: Array) -> tuple[Array, int]:
+    """Not more writes than can be read, and of how many one.
+
+    They are drawn by lot, always the same: every so many could be one call of each turn alone, a clearing perhaps.
+    """
+    if len(numbers) <= MOST_ELEMENTS:
+        return numbers, 1
+    numbers = numbers[there]
+    every = -(-len(numbers) // MOST_ELEMENTS)
+    begins = np.arange(0, len(numbers), every)
+    drawn = begins + np.random.default_rng(0).integers(every, size=len(begins))
+    return numbers[np.minimum(drawn, len(numbers) - 1)], every
 
 
 def chart(series: tuple[Series, ...], count: int, seq: int, log: bool) -> Chart:
@@ -128,7 +178,7 @@ def missing(machine: Machine, want: Wanted, seq: int) -> str:
     if want.statistic == "loss":
         return ""
     parameter, readings = machine.trace.parameters.by_id(want.parameter), machine.readings
-    found = readings.last(parameter, "param" if want.kind == "update" else want.kind, seq)
+    found = readings.written(parameter, want.kind, seq)
     kept = None if found is None else machine.trace.exactness_of(*found)
     if found is None or kept is None:
         return "none"
