@@ -1,10 +1,10 @@
 """Measure and print one page: what recording costs, what reading costs, on what machine.
 
-    python -m benchmarks                        everything
-    python -m benchmarks tiny mlp-100k          these workloads, no reading
-    python -m benchmarks --reading              reading alone
-    python -m benchmarks --quick                short rounds, a smaller trace: to see that it works
-    python -m benchmarks --out benchmarks/RESULTS.md    everything, and the page into that file
+python -m benchmarks                        everything
+python -m benchmarks tiny mlp-100k          these workloads, no reading
+python -m benchmarks --reading              reading alone
+python -m benchmarks --quick                short rounds, a smaller trace: to see that it works
+python -m benchmarks --out benchmarks/RESULTS.md    everything, and the page into that file
 """
 
 from __future__ import annotations

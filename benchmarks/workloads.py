@@ -102,9 +102,7 @@ def _language(model: GPT, shape: tuple[int, int], optimizer: str, device: str) -
     return _workload(model, optimizer, lambda: model.loss(tokens[:, :-1], tokens[:, 1:]), reads_loss=True)
 
 
-def _workload(
-    model: nn.Module, name: str, compute: Callable[[], torch.Tensor], reads_loss: bool = False
-) -> Workload:
+def _workload(model: nn.Module, name: str, compute: Callable[[], torch.Tensor], reads_loss: bool = False) -> Workload:
     kind = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[name]
     optimizer = kind(model.parameters(), lr=LEARNING_RATES[name])
 

@@ -20,8 +20,6 @@ rows = Rows("Changes under way")
 TURN = "zero_grad backward step"
 
 
-
-
 @rows.row(
     "alternating freezing",
     *[TURN] * 6,

@@ -50,9 +50,7 @@ SCALED = {
 }
 
 
-@rows.row(
-    "autocast and `GradScaler` on CPU", *["zero_grad backward unscale clip step scaler_update"] * 6, **SCALED
-)
+@rows.row("autocast and `GradScaler` on CPU", *["zero_grad backward unscale clip step scaler_update"] * 6, **SCALED)
 def scaled_on_cpu(broken: bool) -> Any:
     return scaled(broken, "cpu")
 

@@ -89,9 +89,7 @@ def curve_lines(
     return lines
 
 
-def curve_at(
-    curves: tuple[Curve, ...], room: int, height: int, flip: bool, x: int, y: int
-) -> tuple[Run, int] | None:
+def curve_at(curves: tuple[Curve, ...], room: int, height: int, flip: bool, x: int, y: int) -> tuple[Run, int] | None:
     """Of `curve_lines`, the run whose curve is nearest to a place, and the iteration there."""
     each = _rows(curves, height) if curves else 1
     number, row = divmod(y - 1, each)
