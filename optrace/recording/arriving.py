@@ -19,7 +19,7 @@ import xxhash
 
 from optrace.recording import devices
 from optrace.recording.capture import SMALL, Form, Known, Slot, view_at
-from optrace.recording.sampling import agree
+from optrace.recording.summaries import CHECKSUM, flat, summary
 from optrace.trace.format import STATISTICS, Op
 from optrace.trace.writer import TENSOR_BLOCK, TraceWriter
 
@@ -29,7 +29,6 @@ training waits for those sent first."""
 _HURRY = PINNED // 4  # bytes on their way that are worth waking the writer for
 CHANGED, ZERO, SAME, STILL_ZERO = range(4)  # what a value can turn out to be
 _STATISTICS = struct.Struct(f"<{len(STATISTICS)}d")
-CHECKSUM = 8  # bytes that come with a summary and are not kept
 _NORM = STATISTICS.index("norm")
 EFFECT, EFFECT_AT = struct.Struct("<i"), struct.calcsize("<BBHIIIqfiii")  # its place in a record
 _INIT, _RESTATED = int(Op.INIT), int(Op.RESTATED)
@@ -38,7 +37,7 @@ _INIT, _RESTATED = int(Op.INIT), int(Op.RESTATED)
 class Arrival:
     """One value on its way."""
 
-    __slots__ = ("_parts", "_state", "_whole", "codes", "form", "known", "learn", "left", "op", "outcome")
+    __slots__ = ("_parts", "_state", "_whole", "codes", "form", "known", "learn", "left", "op", "outcome", "rooms")
 
     def __init__(
         self, known: Known, form: Form, length: int, op: int, codes: tuple[int, ...] = (), whole: bool = True
@@ -52,6 +51,8 @@ class Arrival:
         self.learn = True
         """What it is counts from now on as what is known of the value."""
         self.outcome = CHANGED
+        self.rooms: deque[memoryview] = deque()
+        """Where its bytes go; what there is no room for is only looked at."""
         self._whole = whole
         self._parts: list[bytes] = []
         self._state: Any = None
@@ -59,6 +60,7 @@ class Arrival:
     def take(self, part: memoryview) -> None:
         """The next of its bytes have come."""
         self.left -= part.nbytes
+        self._fill(part)
         if not self._whole or self.form.nbytes <= SMALL:
             self._parts.append(part.tobytes())
         else:
@@ -66,6 +68,15 @@ class Arrival:
             self._state.update(part)
         if not self.left:
             self._judge()
+
+    def _fill(self, part: memoryview) -> None:
+        while part and self.rooms:
+            room = self.rooms.popleft()
+            count = min(len(room), len(part))
+            room[:count] = part[:count]
+            part = part[count:]
+            if count < len(room):
+                self.rooms.appendleft(room[count:])
 
     def _judge(self) -> None:
         content: Any
@@ -88,8 +99,11 @@ class Arrival:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two summaries tell of the same content: the same checksum, and statistics as far as both were taken."""
-    return type(other) is tuple and one[1] == other[1] and all(map(agree, one[0], other[0]))
+    """Whether two summaries tell of the same content: the same checksum, and a norm that rounding explains."""
+    if type(other) is not tuple or one[1] != other[1]:
+        return False
+    norm, before = one[0][_NORM], other[0][_NORM]
+    return norm != norm or norm == before or math.isclose(norm, before, rel_tol=1e-9)
 
 
 class Pinned:
@@ -129,7 +143,7 @@ class Pinned:
             self.used -= self._given.popleft()[1]
 
 
-Piece = tuple[torch.Tensor, "memoryview | None", Arrival]
+Take = Callable[[memoryview], None]
 
 
 class Post:
@@ -138,15 +152,14 @@ class Post:
     def __init__(self, writer: TraceWriter) -> None:
         self._writer = writer
         self._pinned: Pinned | None = None
-        self._pieces: dict[torch.device, list[Piece]] = {}
+        self._pieces: dict[torch.device, list[tuple[torch.Tensor, Take]]] = {}
         self._waiting = 0  # bytes
         self.waits = 0
         """How often the training has waited for a device."""
-        writer.tensors.leaving = self.send
 
-    def add(self, source: torch.Tensor, room: memoryview | None, arrival: Arrival) -> None:
-        """Send for flat bytes with the next batch; they go into `room`, if there is any."""
-        self._pieces.setdefault(source.device, []).append((source, room, arrival))
+    def add(self, source: torch.Tensor, take: Take) -> None:
+        """Send for flat bytes with the next batch; `take` is called when they have come."""
+        self._pieces.setdefault(source.device, []).append((source, take))
         self._waiting += len(source)
 
     def send(self) -> None:
@@ -157,8 +170,8 @@ class Post:
             assert lane is not None
             if self._pinned is None:
                 self._pinned = Pinned()
-            sources = [source for source, _, _ in batch]
-            rooms = [(len(source), room, arrival) for source, room, arrival in batch]
+            sources = [source for source, _ in batch]
+            takes = [(len(source), take) for source, take in batch]
             length = sum(map(len, sources))
             place = self._pinned.take(length)
             while place < 0:
@@ -167,21 +180,17 @@ class Post:
                 place = self._pinned.take(length)
             with torch.no_grad():
                 done = lane.fetch(sources, self._pinned.tensor[place : place + length])
-            self._writer.later(self._delivery(done, place, rooms))
+            self._writer.later(self._delivery(done, place, takes))
             if self._pinned.used > _HURRY:
                 self._writer.hurry()
 
     def certain(self, changes: list[tuple[Slot, int]], learn: bool = False) -> list[tuple[Slot, int]]:
         """Wait for values that may have changed by hand: those that did, and how. `learn`: no event will tell it."""
-        late = [slot.arriving and (learn or op != _INIT) for slot, op in changes]
-        if not any(late):
+        if not any(slot.arriving and (learn or op != _INIT) for slot, op in changes):
             return changes
         self.waits += 1
         self._writer.settle_late()  # with what they were is known how to look at what they are
-        looks = [
-            self._look(slot, op, learn) if is_late else None for (slot, op), is_late in zip(changes, late, strict=True)
-        ]
-        self.send()
+        looks = self.look(changes, learn)
         self._writer.settle_late()
         found = []
         for (slot, op), look in zip(changes, looks, strict=True):
@@ -192,79 +201,40 @@ class Post:
             found.append((slot, int(Op.ZERO) if zero else op))
         return found
 
+    def look(self, changes: list[tuple[Slot, int]], learn: bool = True) -> list[Arrival | None]:
+        """Send for values that are not kept. `learn`: what they are counts as known, for no event will tell it."""
+        late = [slot.arriving and (learn or op != _INIT) for slot, op in changes]
+        looks = [
+            self._look(slot, op, learn) if is_late else None for (slot, op), is_late in zip(changes, late, strict=True)
+        ]
+        self.send()
+        return looks
+
     def _look(self, slot: Slot, op: int, learn: bool) -> Arrival | None:
         """Send for a value that will not be kept."""
         tensor = slot.source() if slot.source is not None else None
         if tensor is None or slot.form is None or not isinstance(slot.content, Known):
             return None
         whole = type(slot.content.content) is not tuple
-        sources = [flat(tensor)] if whole else summary(tensor, None, True)
-        arrival = Arrival(slot.content, slot.form, sum(map(len, sources)), op, (), whole)
+        source = flat(tensor) if whole else summary(tensor, None)
+        arrival = Arrival(slot.content, slot.form, len(source), op, (), whole)
         arrival.learn = learn
-        for source in sources:
-            for start in range(0, len(source), TENSOR_BLOCK):
-                if self._waiting + TENSOR_BLOCK > PINNED // 2:
-                    self.send()
-                self.add(source[start : start + TENSOR_BLOCK], None, arrival)
+        for start in range(0, len(source), TENSOR_BLOCK):
+            if self._waiting + TENSOR_BLOCK > PINNED // 2:
+                self.send()
+            self.add(source[start : start + TENSOR_BLOCK], arrival.take)
         return arrival
 
-    def _delivery(
-        self, done: Any, place: int, rooms: list[tuple[int, memoryview | None, Arrival]]
-    ) -> Callable[[], None]:
+    def _delivery(self, done: Any, place: int, takes: list[tuple[int, Take]]) -> Callable[[], None]:
         pinned = self._pinned
         assert pinned is not None
 
         def deliver() -> None:
             done.synchronize()
             at = place
-            for length, room, arrival in rooms:
-                part = pinned.view[at : at + length]
-                if room is not None:
-                    room[:] = part
-                arrival.take(part)
+            for length, take in takes:
+                take(pinned.view[at : at + length])
                 at += length
             pinned.free_first()
 
         return deliver
-
-
-def flat(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor's elements as flat bytes, on its device, in row-major order."""
-    source = tensor.detach()
-    if source.is_conj() or source.is_neg():
-        source = source.resolve_conj().resolve_neg()
-    return source.contiguous().view(-1).view(torch.uint8)
-
-
-_nothing: dict[torch.device, torch.Tensor] = {}
-_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
-def summary(tensor: torch.Tensor, indices: torch.Tensor | None, complete: bool) -> list[torch.Tensor]:
-    """What is kept of a large tensor, as flat bytes on its device: statistics, then the elements at `indices`.
-
-    `complete`: all statistics, else norm and count of non-finite elements, and nan for the others. After these comes
-    what is not kept, and by which a change is seen: the sum of all elements' bits, as integers.
-    """
-    whole = tensor.detach().resolve_conj().resolve_neg().contiguous().view(-1)
-    parts = torch.view_as_real(whole).view(-1) if whole.is_complex() else whole
-    work = whole.abs() if whole.is_complex() else whole
-    if not work.is_floating_point():
-        work = work.double()
-    elif work.element_size() == 1:  # few operations know these
-        work = work.float()
-    norm = torch.linalg.vector_norm(work, dtype=torch.float64)
-    nonfinite = work.numel() - torch.isfinite(work).sum(dtype=torch.float64)
-    if complete:
-        low, high = torch.aminmax(work)
-        mean = work.sum(dtype=torch.float64) / work.numel()
-        zeros = work.numel() - torch.count_nonzero(work)
-        found = [norm, mean, low.double(), high.double(), zeros.double(), nonfinite]
-    else:
-        nothing = _nothing.get(whole.device)
-        if nothing is None:
-            nothing = _nothing[whole.device] = torch.full((), math.nan, dtype=torch.float64, device=whole.device)
-        found = [norm, nothing, nothing, nothing, nothing, nonfinite]
-    elements = [] if indices is None else [whole.index_select(0, indices)]
-    checksum = parts.view(_INTEGERS[parts.element_size()]).sum(dtype=torch.int64)
-    return [flat(part) for part in (torch.stack(found), *elements, checksum)]

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from optrace.recording.arriving import EFFECT, EFFECT_AT, Arrival, Post, flat, summary
+from optrace.recording.arriving import EFFECT, EFFECT_AT, Arrival, Post
 from optrace.recording.capture import HOLLOW, SMALL, Form, Known, Slot
 from optrace.recording.sampling import SAMPLE, UNKNOWN, Sketch, sample_indices
+from optrace.recording.summaries import CHECKSUM, Asked, Summaries, elements, flat, summary
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
 from optrace.trace.format import SMALL as WHOLE
 from optrace.trace.writer import TraceWriter
@@ -27,6 +28,7 @@ _LOST, _DEPOSIT, _ZERO, _CHANGE = int(Op.LOST), int(Op.DEPOSIT), int(Op.ZERO), i
 _SKIP = 15  # no change at all, though there is room for one
 _MANY_EFFECTS = 1000
 _STATISTICS_ALONE = 1 << 16
+_HEAD = len(STATISTICS) * 8
 _NOTHING_LEFT = (int(Op.CLEAR), int(Op.GONE))
 
 
@@ -52,6 +54,8 @@ class Frame:
         self.sample = True  # of others elements are kept beside the statistics
         self.unselected: set[int] = set()  # parameters whose values are not kept
         self.post = Post(writer)
+        self._summaries = Summaries(self.post.add)
+        writer.tensors.leaving = self._send
         self._arrivals: list[tuple[int, Arrival]] = []  # which of the codes they will be
         self.awaited: Awaited | None = None
         """What the effect that was asked for last depends on; until that has come it is -1."""
@@ -61,6 +65,7 @@ class Frame:
         self._numbers = count()
         self._renewed = 0
         self._samples: dict[tuple[int, int], array[int]] = {}
+        self._skips: dict[int, int] = {}
         self._indices_there: dict[tuple[int, int, torch.device], torch.Tensor] = {}  # the same, on a device
         self.codes: list[int] = []
         self.start = 0
@@ -110,7 +115,7 @@ class Frame:
             if slot.pointer == -1:
                 slot.drop()
         if self._arrivals:
-            self.post.send()
+            self._send()
 
     def note(self, slot: Slot, op: int) -> None:
         """Something happened to a value that left its bytes as they were."""
@@ -205,8 +210,7 @@ class Frame:
         return self.keyframe or fits or length <= self.small
 
     def _summary_bytes(self, form: Form) -> int:
-        head = len(STATISTICS) * 8
-        return head + SAMPLE * form.dtype.itemsize if self.sample else head
+        return _HEAD + SAMPLE * form.dtype.itemsize if self.sample else _HEAD
 
     def _expect(self, slot: Slot, form: Form, op: int, before: bool) -> None:
         """Make room for a value that is on a device, and send for it."""
@@ -218,41 +222,57 @@ class Frame:
         length, storage = (form.nbytes, _FULL) if whole else (self._summary_bytes(form), _SAMPLE)
         chosen = slot.parameter not in self.unselected
         if tensor is None or not chosen or stream.size + ALIGNMENT + length > self.until:
-            whole, length, storage = form.nbytes <= WHOLE, 0, _DROPPED
+            whole, length, storage = form.nbytes <= WHOLE, 0, _DROPPED  # it is only looked at
         self.reduced = self.reduced or (chosen and storage != _FULL)
         changed = self.code(slot, form, op, storage, before, length)
         if tensor is None:
             self.codes.append(changed)
             return
         zero = _ZERO if slot.kind == "grad" and op == _CHANGE else op
-        same = same_zero = self.code(slot, None, _SKIP, _SAME, before, 0, length)
+        zeros = self.code(slot, form, zero, _ZEROS if length else _DROPPED, before, 0, length)
+        same = same_zero = self._skip(slot, length)
         if slot.noting:
             same_zero = self.code(slot, form, zero, _SAME, before, 0, length)
             same = same_zero if op == _DEPOSIT else same
-        zeros = self.code(slot, form, zero, _ZEROS if length else _DROPPED, before, 0, length)
-        indices = self._indices_on(slot, form, tensor.device) if length and self.sample and not whole else None
-        with torch.no_grad():
-            sources = [flat(tensor)] if whole else summary(tensor, indices, Sketch.complete)
-        arrival = Arrival(known, form, sum(map(len, sources)), op, (changed, zeros, same, same_zero), whole)
-        self._arrivals.append((len(self.codes), arrival))
-        self.codes.append(changed)
+        size = form.nbytes if whole else (length or _HEAD) + CHECKSUM
+        arrival = Arrival(known, form, size, op, (changed, zeros, same, same_zero), whole)
         if length:
             stream.align()
-        for source in sources:
-            if length:
-                self._send(source, arrival)
-                length -= len(source)
-            else:  # it is only looked at
-                self.post.add(source, None, arrival)
+        if not whole and stream.left < length:  # a summary stands in one block
+            self.codes.append(self._skip(slot, stream.left))
+            stream.reserve(stream.left)
+        self._arrivals.append((len(self.codes), arrival))
+        self.codes.append(changed)
+        with torch.no_grad():
+            indices = self._indices_on(slot, form, tensor.device) if length > _HEAD and not whole else None
+            if not whole and not Sketch.complete:
+                if length:
+                    arrival.rooms.append(stream.reserve(length))
+                key = (slot.parameter, form.nbytes)
+                self._summaries.add(Asked(elements(tensor), indices, key, arrival.take))
+                return
+            source = flat(tensor) if whole else summary(tensor, indices)
+        start = 0
+        while start < length:
+            room = stream.reserve(length - start)
+            arrival.rooms.append(room)
+            self.post.add(source[start : start + len(room)], arrival.take)
+            start += len(room)
+        if start < size:
+            self.post.add(source[start:], arrival.take)
 
-    def _send(self, source: torch.Tensor, arrival: Arrival) -> None:
-        """Make room for a value's next bytes, flat ones on a device, and send for them."""
-        start, end = 0, len(source)
-        while start < end:
-            room = self._stream.reserve(end - start)
-            piece = source if room.nbytes == end else source[start : start + room.nbytes]
-            self.post.add(piece, room, arrival)
-            start += room.nbytes
+    def _send(self) -> None:
+        """Send for what there is room for."""
+        with torch.no_grad():
+            self._summaries.send()
+        self.post.send()
+
+    def _skip(self, slot: Slot, room: int) -> int:
+        """The number of no change, with room for one."""
+        code = self._skips.get(room)
+        if code is None:
+            code = self._skips[room] = self.code(slot, None, _SKIP, _SAME, False, 0, room)
+        return code
 
     def _sketch(self, slot: Slot, form: Form) -> Sketch:
         """The slot's, of the content that was just seen."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from optrace.recording.capture import Slot
 from optrace.recording.entries import Tracked
-from optrace.recording.frame import Change
 from optrace.recording.pace import Pace
 from optrace.recording.scopes import Scope
 from optrace.trace.format import Op
@@ -47,7 +46,7 @@ class Gate:
             self._shut((recorder.turns.iteration, recorder.turns.index))
         if self.shut and not recorder.any_step and recorder.registry.dirty:  # it may be a loop that trains by hand
             recorder.registry.refresh(frame)
-            self._parameters()
+            recorder.frame.post.look(recorder.watch.parameters(recorder.tracked()))
         turns = recorder.turns
         comes_round = turns.would_begin((kind, chain), 0 if target is None else id(target))
         if comes_round and (turns.stepped or self._trained_by_hand(chain)):
@@ -149,14 +148,10 @@ class Gate:
         if not self.shut:
             recorder.noticing.notice([], chain, deep=True)
             return recorder.turns.stepped
-        if any(op == Op.CHANGE for _, op in self._parameters()):
+        changes = recorder.frame.post.certain(recorder.watch.parameters(recorder.tracked()), learn=True)
+        if any(op == Op.CHANGE for _, op in changes):
             recorder.turns.stepped = True
         return recorder.turns.stepped
-
-    def _parameters(self) -> list[Change]:
-        """Look at the parameters alone, for no event."""
-        recorder = self._recorder
-        return recorder.frame.post.certain(recorder.watch.parameters(recorder.tracked()), learn=True)
 
 
 def slots(tracked: Tracked) -> list[Slot]:

@@ -91,7 +91,7 @@ class Sketch:
         self._first = self._last % self._form.nbytes
         self._last = min(self._first + self._size, self._form.nbytes)
         self._digest = digest(view[self._first : self._last])
-        same = elements == self.summary[_STATISTICS.size :] and all(map(agree, values, self._values))
+        same = elements == self.summary[_STATISTICS.size :] and all(map(_agree, values, self._values))
         self._values, self.summary = values, _STATISTICS.pack(*values) + elements
         return not same
 
@@ -111,7 +111,7 @@ class Sketch:
         )
 
 
-def agree(one: float, other: float) -> bool:
+def _agree(one: float, other: float) -> bool:
     """Whether both are the same, or one was not taken."""
     return one == other or one != one or other != other
 

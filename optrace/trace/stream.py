@@ -103,9 +103,14 @@ class Stream:
                 self.append(b"\0" * padding, padding)
         return self.size
 
+    @property
+    def left(self) -> int:
+        """Bytes that the current block still takes."""
+        return self.block_size - self.block.used
+
     def reserve(self, most: int) -> memoryview:
         """Room for some of the next bytes, up to `most`, that are filled in before the block is written."""
-        if self.block.used == self.block_size:
+        if not self.left:
             self._next_block()
         block = self.block
         start, block.used = block.used, min(block.used + most, self.block_size)

@@ -3,7 +3,7 @@
     python -m tests.record.loops simulated out.json plain adam 17
 
 records these loops (or all) and the seventeenth of the generated ones, on the CPU and on the device, and writes what
-both traces tell. `slow` is the simulated device with copies that take their time.
+both traces tell. `slow` is the simulated device with copies that take their time, and room for few.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ import torch
 from torch import nn
 
 import optrace
+from optrace.recording import arriving
 from optrace.trace.format import Storage
+from optrace.trace.writer import TENSOR_BLOCK
 
 Loop = Callable[[str], Any]
 LOOPS: dict[str, tuple[Loop, dict[str, Any]]] = {}
@@ -423,7 +425,9 @@ def main(device: str, out: str, *names: str) -> None:
 
         module = install()
         waits = module.waits
-        module.set_delay(0.05 if device == "slow" else 0.002)
+        if device == "slow":
+            module.set_delay(0.03)
+            arriving.PINNED = 3 * TENSOR_BLOCK
         device = "simulated"
     elif device == "cuda":  # nothing in a turn may wait
         torch.use_deterministic_algorithms(True, warn_only=True)
