@@ -374,7 +374,12 @@ class Recorder:
     # Pausing and failing
 
     def rest(self) -> None:
-        """Record nothing until `resume`: a CUDA graph is being captured."""
+        """Record nothing until `resume`: a CUDA graph is being captured, when no thread may ask for a device."""
+        try:
+            with self.lock:
+                self.writer.settle_late()
+        except Exception as error:
+            self.fail(error)
         self._resting, self.active = self.active, False
 
     def resume(self) -> None:
