@@ -19,7 +19,7 @@ import xxhash
 
 from optrace.recording import devices
 from optrace.recording.capture import SMALL, Form, Known, Slot, view_at
-from optrace.recording.summaries import CHECKSUM, flat, summary
+from optrace.recording.summaries import CHECKSUM, Asked, Summaries, Take, elements, flat
 from optrace.trace.format import STATISTICS, Op
 from optrace.trace.writer import TENSOR_BLOCK, TraceWriter
 
@@ -29,6 +29,8 @@ training waits for those sent first."""
 _HURRY = PINNED // 4  # bytes on their way that are worth waking the writer for
 CHANGED, ZERO, SAME, STILL_ZERO = range(4)  # what a value can turn out to be
 _STATISTICS = struct.Struct(f"<{len(STATISTICS)}d")
+SUMMARY = _STATISTICS.size + CHECKSUM
+"""Bytes of a summary without a sample, and with what is not kept."""
 _NORM = STATISTICS.index("norm")
 EFFECT, EFFECT_AT = struct.Struct("<i"), struct.calcsize("<BBHIIIqfiii")  # its place in a record
 _INIT, _RESTATED = int(Op.INIT), int(Op.RESTATED)
@@ -143,43 +145,45 @@ class Pinned:
             self.used -= self._given.popleft()[1]
 
 
-Take = Callable[[memoryview], None]
-
-
 class Post:
     """Sends for values on devices, and hands them out as they come."""
 
     def __init__(self, writer: TraceWriter) -> None:
         self._writer = writer
         self._pinned: Pinned | None = None
-        self._pieces: dict[torch.device, list[tuple[torch.Tensor, Take]]] = {}
+        self._pieces: dict[torch.device, list[tuple[torch.Tensor, int, Take]]] = {}
         self._waiting = 0  # bytes
+        self._summaries = Summaries(lambda source, take: self.add(source, source.numel(), take))
         self.waits = 0
         """How often the training has waited for a device."""
 
-    def add(self, source: torch.Tensor, take: Take) -> None:
-        """Send for flat bytes with the next batch; `take` is called when they have come."""
-        self._pieces.setdefault(source.device, []).append((source, take))
-        self._waiting += len(source)
+    def add(self, source: torch.Tensor, length: int, take: Take) -> None:
+        """Send for so many flat bytes with the next batch; `take` is called when they have come."""
+        self._pieces.setdefault(source.device, []).append((source, length, take))
+        self._waiting += length
+
+    def summarise(self, asked: Asked) -> None:
+        """Send for a value's summary with the next batch."""
+        self._summaries.add(asked)
 
     def send(self) -> None:
         """Send for what was added."""
+        self._summaries.send()
         pieces, self._pieces, self._waiting = self._pieces, {}, 0
         for device, batch in pieces.items():
             lane = devices.lane_of(device)
             assert lane is not None
             if self._pinned is None:
                 self._pinned = Pinned()
-            sources = [source for source, _ in batch]
-            takes = [(len(source), take) for source, take in batch]
-            length = sum(map(len, sources))
+            sources = [source for source, _, _ in batch]
+            takes = [(length, take) for _, length, take in batch]
+            length = sum([length for _, length, _ in batch])
             place = self._pinned.take(length)
             while place < 0:
                 self.waits += 1
                 self._writer.settle_late(1)
                 place = self._pinned.take(length)
-            with torch.no_grad():
-                done = lane.fetch(sources, self._pinned.tensor[place : place + length])
+            done = lane.fetch(sources, self._pinned.tensor[place : place + length])
             self._writer.later(self._delivery(done, place, takes))
             if self._pinned.used > _HURRY:
                 self._writer.hurry()
@@ -216,13 +220,17 @@ class Post:
         if tensor is None or slot.form is None or not isinstance(slot.content, Known):
             return None
         whole = type(slot.content.content) is not tuple
-        source = flat(tensor) if whole else summary(tensor, None)
-        arrival = Arrival(slot.content, slot.form, len(source), op, (), whole)
+        arrival = Arrival(slot.content, slot.form, slot.form.nbytes if whole else SUMMARY, op, (), whole)
         arrival.learn = learn
-        for start in range(0, len(source), TENSOR_BLOCK):
+        if not whole:
+            self.summarise(Asked(elements(tensor), None, True, (slot.parameter, slot.form.nbytes), arrival.take))
+            return arrival
+        source = flat(tensor)
+        for start in range(0, slot.form.nbytes, TENSOR_BLOCK):
             if self._waiting + TENSOR_BLOCK > PINNED // 2:
                 self.send()
-            self.add(source[start : start + TENSOR_BLOCK], arrival.take)
+            part = source[start : start + TENSOR_BLOCK]
+            self.add(part, part.numel(), arrival.take)
         return arrival
 
     def _delivery(self, done: Any, place: int, takes: list[tuple[int, Take]]) -> Callable[[], None]:

@@ -15,7 +15,7 @@ import torch
 from optrace.recording.arriving import EFFECT, EFFECT_AT, Arrival, Post
 from optrace.recording.capture import HOLLOW, SMALL, Form, Known, Slot
 from optrace.recording.sampling import SAMPLE, UNKNOWN, Sketch, sample_indices
-from optrace.recording.summaries import CHECKSUM, Asked, Summaries, elements, flat, summary
+from optrace.recording.summaries import CHECKSUM, Asked, elements, flat
 from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
 from optrace.trace.format import SMALL as WHOLE
 from optrace.trace.writer import TraceWriter
@@ -54,8 +54,7 @@ class Frame:
         self.sample = True  # of others elements are kept beside the statistics
         self.unselected: set[int] = set()  # parameters whose values are not kept
         self.post = Post(writer)
-        self._summaries = Summaries(self.post.add)
-        writer.tensors.leaving = self._send
+        writer.tensors.leaving = self.post.send
         self._arrivals: list[tuple[int, Arrival]] = []  # which of the codes they will be
         self.awaited: Awaited | None = None
         """What the effect that was asked for last depends on; until that has come it is -1."""
@@ -115,7 +114,7 @@ class Frame:
             if slot.pointer == -1:
                 slot.drop()
         if self._arrivals:
-            self._send()
+            self.post.send()
 
     def note(self, slot: Slot, op: int) -> None:
         """Something happened to a value that left its bytes as they were."""
@@ -243,29 +242,23 @@ class Frame:
             stream.reserve(stream.left)
         self._arrivals.append((len(self.codes), arrival))
         self.codes.append(changed)
-        with torch.no_grad():
-            indices = self._indices_on(slot, form, tensor.device) if length > _HEAD and not whole else None
-            if not whole and not Sketch.complete:
-                if length:
-                    arrival.rooms.append(stream.reserve(length))
-                key = (slot.parameter, form.nbytes)
-                self._summaries.add(Asked(elements(tensor), indices, key, arrival.take))
-                return
-            source = flat(tensor) if whole else summary(tensor, indices)
+        if not whole:
+            if length:
+                arrival.rooms.append(stream.reserve(length))
+            indices = self._indices_on(slot, form, tensor.device) if length > _HEAD else None
+            key = slot.parameter, form.nbytes
+            self.post.summarise(Asked(elements(tensor), indices, Sketch.complete, key, arrival.take))
+            return
+        source = flat(tensor)
         start = 0
         while start < length:
             room = stream.reserve(length - start)
             arrival.rooms.append(room)
-            self.post.add(source[start : start + len(room)], arrival.take)
-            start += len(room)
-        if start < size:
-            self.post.add(source[start:], arrival.take)
-
-    def _send(self) -> None:
-        """Send for what there is room for."""
-        with torch.no_grad():
-            self._summaries.send()
-        self.post.send()
+            part = source if room.nbytes == size else source[start : start + room.nbytes]
+            self.post.add(part, room.nbytes, arrival.take)
+            start += room.nbytes
+        if not length:
+            self.post.add(source, size, arrival.take)
 
     def _skip(self, slot: Slot, room: int) -> int:
         """The number of no change, with room for one."""

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from optrace.recording import summaries
-from optrace.recording.summaries import CHECKSUM, ROW, Asked, Summaries, summary
+from optrace.recording.summaries import CHECKSUM, ROW, Asked, Summaries, Take
 
 DTYPES = [
     torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.float8_e4m3fn,
@@ -51,70 +51,60 @@ def norm_of(work: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     return scale * float(np.linalg.norm(work / scale)) if np.isfinite(scale) and scale else float(np.linalg.norm(work))
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_all_statistics(dtype: torch.dtype, size: int) -> None:
-    for seed in range(6):
-        tensor = tensor_of(dtype, size, seed)
-        indices = torch.tensor(sorted(random.Random(seed).sample(range(size), min(size, 5))))
-        told = summary(tensor, indices).numpy().tobytes()
-        work = work_of(tensor)
-        with np.errstate(all="ignore"):
-            expected = [
-                norm_of(work),
-                work.mean(),
-                work.min(),
-                work.max(),
-                (work == 0).sum(),
-                (~np.isfinite(work)).sum(),
-            ]
-        np.testing.assert_allclose(_STATISTICS.unpack_from(told), expected, rtol=1e-6)
-        assert told[_STATISTICS.size : -CHECKSUM] == tensor[indices].view(torch.uint8).numpy().tobytes()
-        assert told[-CHECKSUM:] == bits_of(tensor)
+def told_of(asked: list[tuple[torch.Tensor, torch.Tensor | None]], complete: bool) -> list[bytes]:
+    """What values that are asked for together turn out to be."""
+    sent: list[tuple[torch.Tensor, Take]] = []
+    many = Summaries(lambda source, take: sent.append((source, take)))
+    told = [b""] * len(asked)
+
+    def taking(number: int) -> Take:
+        def take(view: memoryview) -> None:
+            told[number] = bytes(view)
+
+        return take
+
+    for number, (tensor, kept) in enumerate(asked):
+        many.add(Asked(tensor, kept, complete, (number, tensor.numel()), taking(number)))
+    many.send()
+    count = len(sent)
+    many.send()
+    assert len(sent) == count  # nothing was left
+    for source, take in sent:
+        take(memoryview(source.numpy()))
+    return told
 
 
 @pytest.mark.parametrize("together", [2 * ROW, 1 << 24])
+@pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("sampled", [True, False])
-def test_many_at_once(sampled: bool, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_at_once(sampled: bool, complete: bool, together: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summaries, "TOGETHER", together)
-    sent: list[tuple[torch.Tensor, object]] = []
-    many = Summaries(lambda source, take: sent.append((source, take)))
-    told: dict[int, bytes] = {}
-    asked = []
-    for number, (dtype, size) in enumerate((dtype, size) for size in SIZES for dtype in DTYPES):
-        tensor = tensor_of(dtype, size, number)
+    asked: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+    for number, (dtype, size) in enumerate((dtype, size) for _ in range(3) for size in SIZES for dtype in DTYPES):
         kept = torch.tensor(sorted(random.Random(number).sample(range(size), min(size, 5)))) if sampled else None
-        asked.append((tensor, kept))
-        many.add(Asked(tensor, kept, (number, size), lambda view, number=number: told.update({number: bytes(view)})))  # type: ignore[misc]
-    many.send()
-    many.send()  # nothing is left
-    assert len(sent) >= len(DTYPES)
-    for source, take in sent:
-        take(memoryview(source.numpy()))  # type: ignore[operator]
-    for number, (tensor, kept) in enumerate(asked):
+        asked.append((tensor_of(dtype, size, number), kept))
+    for (tensor, kept), told in zip(asked, told_of(asked, complete), strict=True):
         work = work_of(tensor)
-        norm, *others, nonfinite = _STATISTICS.unpack_from(told[number])
+        norm, mean, low, high, zeros, nonfinite = _STATISTICS.unpack_from(told)
         with np.errstate(all="ignore"):
             np.testing.assert_allclose(norm, norm_of(work), rtol=1e-6)
-        assert np.isnan(others).all()
+            if complete:
+                np.testing.assert_allclose(mean, work.mean(), rtol=1e-6, atol=1e-12 * float(np.abs(work).max()))
+                np.testing.assert_allclose((low, high), (work.min(), work.max()), rtol=1e-6)
+                assert zeros == (work == 0).sum()
+            else:
+                assert np.isnan((mean, low, high, zeros)).all()
         assert nonfinite == (~np.isfinite(work)).sum()
         elements = b"" if kept is None else tensor[kept].view(torch.uint8).numpy().tobytes()
-        assert told[number][_STATISTICS.size : -CHECKSUM] == elements
-        assert told[number][-CHECKSUM:] == bits_of(tensor)
+        assert told[_STATISTICS.size : -CHECKSUM] == elements
+        assert told[-CHECKSUM:] == bits_of(tensor)
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e200])
 def test_squares_that_no_float_holds(scale: float) -> None:
     tensor = torch.linspace(1, 2, 3000, dtype=torch.float64) * scale
-    told = summary(tensor, None).numpy().tobytes()
+    (told,) = told_of([(tensor, None)], False)
     np.testing.assert_allclose(_STATISTICS.unpack_from(told)[0], norm_of(work_of(tensor)), rtol=1e-12)
-    found: list[bytes] = []
-    sent: list[tuple[torch.Tensor, object]] = []
-    many = Summaries(lambda source, take: sent.append((source, take)))
-    many.add(Asked(tensor, None, (0, 3000), lambda view: found.append(bytes(view))))
-    many.send()
-    sent[0][1](memoryview(sent[0][0].numpy()))  # type: ignore[operator]
-    np.testing.assert_allclose(_STATISTICS.unpack_from(found[0])[0], norm_of(work_of(tensor)), rtol=1e-12)
 
 
 def test_negative_zeros_and_exchanged_signs_are_changes() -> None:
@@ -123,6 +113,7 @@ def test_negative_zeros_and_exchanged_signs_are_changes() -> None:
     negative[3] = -0.0
     ones = torch.ones(2000)
     ones[7] = -1.0
-    checksums = [summary(t, None).numpy().tobytes()[-CHECKSUM:] for t in (zeros, negative, torch.ones(2000), ones)]
+    told = told_of([(tensor, None) for tensor in (zeros, negative, torch.ones(2000), ones)], True)
+    checksums = [each[-CHECKSUM:] for each in told]
     assert len(set(checksums)) == 4
     assert not any(checksums[0])
