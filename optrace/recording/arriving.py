@@ -111,9 +111,10 @@ def _alike(one: Any, other: Any) -> bool:
 class Pinned:
     """Pinned memory, given out and given back in order."""
 
-    def __init__(self) -> None:
-        self.tensor = torch.empty(PINNED, dtype=torch.uint8, device="cpu", pin_memory=True)
-        self.view = view_at(self.tensor.data_ptr(), PINNED)
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+        self.size = tensor.numel()
+        self.view = view_at(tensor.data_ptr(), self.size)
         self.used = 0
         self._given: deque[tuple[int, int]] = deque()
         self._next = 0
@@ -124,12 +125,12 @@ class Pinned:
         with self._lock:
             if not self._given:
                 self._next = 0
-            first = self._given[0][0] if self._given else PINNED
+            first = self._given[0][0] if self._given else self.size
             place = self._next
             if self._given and place <= first:
                 end = first
-            elif place + length <= PINNED:
-                end = PINNED
+            elif place + length <= self.size:
+                end = self.size
             else:
                 place, end = 0, first
             if place + length > end:
@@ -174,7 +175,7 @@ class Post:
             lane = devices.lane_of(device)
             assert lane is not None
             if self._pinned is None:
-                self._pinned = Pinned()
+                self._pinned = Pinned(torch.empty(PINNED, dtype=torch.uint8, device="cpu", pin_memory=True))
             sources = [source for source, _, _ in batch]
             takes = [(length, take) for _, length, take in batch]
             length = sum([length for _, length, _ in batch])
