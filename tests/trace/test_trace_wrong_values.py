@@ -20,6 +20,10 @@ import optrace
 from optrace.cli.main import main
 from optrace.errors import DamagedError
 from optrace.trace.format import INDEX_FILE, KIND_CODES, SEAL_FILE
+from optrace.tui.app import ViewApp
+from optrace.tui.core.spans import Line
+from optrace.tui.widgets.topbar import TopBar
+from tests.tui.drawing import press, screen_text, settle
 
 NAN, INFINITY = float("nan"), float("inf")
 HUGE = 10**400  # no float holds it
@@ -64,7 +68,7 @@ CASES = [("meta", key) for key in META]
 CASES += [(kind, key) for kind, keys in DETAILS.items() for key in keys]
 CASES += [("hyper", key) for key in HYPER] + [("row", what) for what in OTHERS]
 ALL = [(table, key, value) for table, key in CASES for value in WRONG]
-QUICK = random.Random(2).sample(ALL, 30)
+QUICK = random.Random(2).sample(ALL, 20)
 QUICK += [("meta", "began", "huge"), ("meta", "ended", "huge"), ("meta", "devices", "null"), ("meta", "cwd", "true")]
 FREE = [("scheduler_step", "T_max"), ("scheduler_step", "rates"), ("clip", "max_norm"), ("mark", "value")]
 FREE += [("mark", "logged"), *(("hyper", key) for key in HYPER)]
@@ -241,3 +245,76 @@ def test_what_a_program_may_give_any_value(copied: Path, value: str, capsys: pyt
     for arguments in commands(copied):
         code = main(arguments)
         assert code != 2 or arguments[0] == "explain", capsys.readouterr().err
+
+
+# On the screen
+
+
+async def look_through(path: Path) -> str:
+    """Open it, go through all events and through all there is to see of one; the last picture."""
+    app = ViewApp(optrace.load(path))
+    try:
+        async with app.run_test(size=(150, 45)) as pilot:
+            await settle(app, pilot)
+            for _ in app.session.trace.column("kind")[1:]:
+                await press(app, pilot, "right")
+            for event in ("home", "end", "left", "left", "left", "left", "left"):
+                await press(app, pilot, event)
+                for tab in "12345":
+                    assert "\x1b" not in await press(app, pilot, tab)
+            await press(app, pilot, "f", "escape", "o", "enter", "g", *"lr > 0", "enter")
+            return screen_text(app)
+    finally:
+        app.session.close()
+
+
+SHOWN = [
+    pytest.param(name, marks=() if name in ("huge", "red") else pytest.mark.slow) for name in WRONG if name != "nested"
+]
+
+
+@pytest.mark.parametrize("value", SHOWN)
+async def test_the_screen_shows_any_value(copied: Path, value: str) -> None:
+    for table, key in FREE:
+        put(copied, table, key, WRONG[value])
+    assert "damaged" not in await look_through(copied)
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        pytest.param(*case, marks=() if case == ("backward", "scale") else pytest.mark.slow)
+        for case in CASES
+        if case[0] in DETAILS or case[0] == "row"
+    ],
+)
+async def test_the_screen_tells_of_wrong_values(copied: Path, table: str, key: str) -> None:
+    put(copied, table, key, WRONG["pairs"])
+    with contextlib.suppress(DamagedError):
+        await look_through(copied)
+
+
+async def test_what_cannot_be_read_is_told_once(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not without end, where the line that tells of it is among what cannot be drawn."""
+    put(copied, "mark", "name", None)
+    tried = 0
+    line = TopBar.line
+
+    def counted(bar: TopBar, y: int, width: int) -> Line:
+        nonlocal tried
+        tried += 1
+        return line(bar, y, width)
+
+    monkeypatch.setattr(TopBar, "line", counted)
+    app = ViewApp(optrace.load(copied))
+    try:
+        async with app.run_test() as pilot:
+            await settle(app, pilot)
+            before = tried
+            await pilot.pause(0.5)
+            assert 0 < before == tried
+            assert "details cannot be read" in screen_text(app)
+            await press(app, pilot, "right")
+            assert "iteration 0:1" in screen_text(app)
+    finally:
+        app.session.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from typing import Any
 
 _SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
@@ -36,11 +37,17 @@ def setting(value: Any) -> str:
     """A hyperparameter as somebody would type it: `0.001`, `1e-8`."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value)
-    return (
-        f"{value:g}".replace("e-0", "e-").replace("e+0", "e").replace("-", "−", 1)
-        if value < 0
-        else f"{value:g}".replace("e-0", "e-").replace("e+0", "e")
-    )
+    text = f"{value:g}" if real(value) is not None else f"{Decimal(value):.6g}"
+    text = text.replace("e-0", "e-").replace("e+0", "e")
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def real(value: Any) -> float | None:
+    """A hyperparameter as a float; None where it is no number, or one that no float holds."""
+    try:
+        return float(value) if isinstance(value, (int, float)) else None
+    except OverflowError:
+        return None
 
 
 def exact(value: Any, dtype: str = "float64") -> str:

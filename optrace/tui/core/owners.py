@@ -9,6 +9,7 @@ import numpy as np
 
 from optrace.trace.format import KIND_CODES, Flag
 from optrace.trace.model import Optimizer, Parameter, ParamGroup
+from optrace.tui.core.numerals import real
 
 if TYPE_CHECKING:
     from optrace.trace.reader import Trace
@@ -101,4 +102,4 @@ class Owners:
         else:
             groups = self._trace.groups(best[0])
         rate = groups[0].hyper.get("lr") if groups else None
-        return float(rate) if isinstance(rate, (int, float)) else None
+        return real(rate)

@@ -12,6 +12,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
+_ACTED_ON = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, line ends, direction marks and lone surrogates."""
+
 
 class Span(NamedTuple):
     """A piece of a line."""
@@ -118,10 +121,12 @@ def right(text: str, room: int) -> str:
 
 
 def fit(line: Iterable[Span], room: int, role: str = "") -> Line:
-    """A line cut and padded to exactly `room` columns."""
+    """A line cut and padded to exactly `room` columns, with nothing in it that a terminal would act on."""
     taken: Line = []
     used = 0
     for span in line:
+        if not span.text.isprintable():  # a name, a mark: whatever the program chose
+            span = span._replace(text=_ACTED_ON.sub("·", span.text))
         size = cells(span.text)
         if used + size > room:
             piece = cut(span.text, room - used)

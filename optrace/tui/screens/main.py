@@ -7,7 +7,7 @@ from typing import ClassVar
 from textual import on
 from textual.binding import BindingType
 
-from optrace.tui.core.spans import Span
+from optrace.tui.core.spans import Line, Span
 from optrace.tui.messages import Act, Damaged
 from optrace.tui.screens.asking import Asking
 from optrace.tui.screens.following import Following
@@ -33,9 +33,11 @@ class MainScreen(Following, Asking, Inspecting, Playing, Ranks):
     @on(Damaged)
     def _damaged(self, message: Damaged) -> None:
         message.stop()
-        self.topbar.status = [Span("✗ the trace cannot be read", "bad")]
         self.note(message.reason.replace(f"{self.session.trace.path.parent}/", ""), "bad")  # what is wrong must fit
-        self.topbar.show()
+        status: Line = [Span("✗ the trace cannot be read", "bad")]
+        if self.topbar.status != status:  # else it would be drawn without end, where it is what cannot be drawn
+            self.topbar.status = status
+            self.topbar.show()
 
     def action_theme(self) -> None:
         self.app.theme = "optrace-light" if self.app.current_theme.dark else "optrace-dark"

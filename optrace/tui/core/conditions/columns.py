@@ -10,6 +10,7 @@ import numpy as np
 from optrace.trace.format import KINDS, Flag, Op
 from optrace.trace.model import Parameter
 from optrace.tui.core.machine import Machine
+from optrace.tui.core.numerals import real
 from optrace.tui.core.readings import Stats
 
 Array = np.ndarray[Any, Any]
@@ -113,7 +114,8 @@ class Columns:
     def _rate(self, version: int) -> float:
         groups = self.trace.groups_by_id(version) if version >= 0 else ()
         rate = groups[0].hyper.get("lr") if groups else None
-        return float(rate) if isinstance(rate, (int, float)) else math.nan
+        found = real(rate)
+        return math.nan if found is None else found
 
     def _line(self, stack: int) -> int:
         site = self.trace.stack(stack)[0]
