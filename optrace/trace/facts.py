@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from optrace.trace.format import KEPT
 MOST_NESTED = 100
 """Lists and objects in one another: of more, recursion would not come to its end."""
 _LARGEST = 1 << 63  # an int64 holds less; a float and SQLite can be given it
+_DIGITS = re.compile("[0-9]{1,18}")
 _Type = Callable[[Any], bool]
 
 
@@ -103,6 +105,11 @@ def _object(of: _Type) -> _Type:
     return lambda value: isinstance(value, dict) and all(map(of, value.values()))
 
 
+def _of_models(of: _Type) -> _Type:
+    """An object whose keys are models' numbers."""
+    return lambda value: _object(of)(value) and all(_DIGITS.fullmatch(key) for key in value)
+
+
 def _any(value: Any) -> bool:
     return True
 
@@ -131,7 +138,7 @@ _DETAIL: dict[str, _Type] = {
     **dict.fromkeys(("settings", "values"), _object(_any)),
     "found_inf": _list(_either(_number)),
     "parameters": _list(_whole),
-    "training": _object(lambda value: isinstance(value, bool)),
-    "mode_sensitive": _object(_list(_text)),
+    "training": _of_models(lambda value: isinstance(value, bool)),
+    "mode_sensitive": _of_models(_list(_text)),
     "aliases_gradient": _list(_slot),
 }

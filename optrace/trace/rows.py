@@ -159,7 +159,7 @@ class Rows:
                 beyond = int(rows[-1][0])
             except (TypeError, ValueError, RecursionError) as error:
                 raise DamagedError(f"{self.path} is damaged: details cannot be read") from error
-            yield from ((event, detail) for event, detail in found if key in detail)
+            yield from ((event, detail) for event, detail in found if key in detail and event >= 0)
 
     def effect_ids(self, beyond: int) -> list[int]:
         """Effects with ids greater than `beyond`, loaded."""

@@ -7,6 +7,7 @@ import json
 import random
 import shutil
 import sqlite3
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ WRONG: dict[str, Any] = {
     "pairs": [["x", 1], [-1, "param"], [10**30, "grad"]],
     "object": {},
     "objects": {"0": {"x": [HUGE]}, "x": [1, None], "99": True},
+    "flags": {"x": True, "99": False},
+    "names": {"x": ["x"]},
     "nested": NESTED,
 }
 META = ["argv", "cwd", "began", "ended", "launched", "optrace", "torch", "python", "platform", "devices", "notes"]
@@ -63,7 +66,7 @@ DETAILS = {
 }
 HYPER = ["lr", "betas", "eps", "weight_decay", "momentum", "dampening", "maximize", "fused", "foreach", "capturable"]
 HYPER += ["initial_lr", "param_names", "differentiable", "nesterov", "amsgrad", "decoupled_weight_decay"]
-OTHERS = ["hyper", "groups", "members", "sites", "placement", "placement ranks", "placement shape"]
+OTHERS = ["hyper", "groups", "members", "sites", "events", "placement", "placement ranks", "placement shape"]
 CASES = [("meta", key) for key in META]
 CASES += [(kind, key) for kind, keys in DETAILS.items() for key in keys]
 CASES += [("hyper", key) for key in HYPER] + [("row", what) for what in OTHERS]
@@ -106,6 +109,26 @@ def eventful(tmp_path_factory: pytest.TempPathFactory) -> Path:
             optrace.log(logged=0.5)
     with optrace.load(path) as trace:
         assert {event.kind for event in trace.events} == {*DETAILS, "zero_grad"}
+    return path
+
+
+@pytest.fixture(scope="session")
+def scheduled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A schedule that is stepped before the optimizer, and far more often than it is long."""
+    path = tmp_path_factory.mktemp("scheduled") / "run.optrace"
+    weight = torch.ones(2, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with optrace.record(path):
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
+        for _ in range(30):
+            optimizer.zero_grad()
+            weight.square().sum().backward()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                schedule.step()
+            optimizer.step()
+    with optrace.load(path) as trace:
+        assert {finding.code for finding in optrace.check(trace)} >= {"OT201", "OT202"}
     return path
 
 
@@ -163,12 +186,34 @@ def _put_row(rows: Callable[..., list[Any]], what: str, value: Any) -> None:
         rows("UPDATE groups SET value = ?", (text,))
     elif what == "members":
         rows("UPDATE members SET parameters = ?", (text,))
+    elif what == "events":  # of details: numbers that no event has
+        detail = json.dumps({"aliases_gradient": [[0, "x"]], "same_graph_as": 1, "training": {"0": False}, "x": value})
+        for number in (-1, 10**6, 1 << 62):
+            rows("INSERT OR REPLACE INTO detail VALUES (?, ?)", (number, detail))
     elif what == "sites":
         rows("UPDATE stack SET sites = ?", (text,))
     else:
         whole: Any = {"kind": "shard", "by": "DTensor", "ranks": [0, 1], "shape": [8, 3], "placements": ["Shard(0)"]}
         whole = value if what == "placement" else {**whole, what.split()[1]: value}
         rows("INSERT OR REPLACE INTO placement VALUES (0, ?)", (json.dumps(whole),))
+
+
+def take_out(path: Path, table: str, key: str) -> None:
+    """As if it had never been written."""
+    with opened(path) as rows:
+        if table == "meta":
+            rows("DELETE FROM meta WHERE key = ?", (key,))
+        elif table == "hyper":
+            for number, groups in rows("SELECT id, value FROM groups"):
+                found = json.loads(groups)
+                for group in found:
+                    group["hyper"].pop(key, None)
+                rows("UPDATE groups SET value = ? WHERE id = ?", (json.dumps(found), number))
+        else:
+            for number, text in rows("SELECT event, value FROM detail"):
+                detail = json.loads(text)
+                detail.pop(key, None)
+                rows("UPDATE detail SET value = ? WHERE event = ?", (json.dumps(detail), number))
 
 
 def commands(path: Path) -> list[list[str]]:
@@ -235,6 +280,29 @@ def test_every_wrong_value(copied: Path, table: str, key: str, capsys: pytest.Ca
         put(copied, table, key, value)
         assert read(copied, capsys), name
         (copied / INDEX_FILE).write_bytes(kept)
+
+
+@pytest.mark.parametrize(
+    "value", [pytest.param(name, marks=() if name in ("huge", "lists") else pytest.mark.slow) for name in WRONG]
+)
+@pytest.mark.parametrize("key", ["rates", "T_max", "lr", "lr_before"])
+def test_a_schedule(scheduled: Path, tmp_path: Path, key: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = Path(shutil.copytree(scheduled, tmp_path / "run.optrace"))
+    (path / SEAL_FILE).unlink()
+    if key == "lr":
+        put(path, "hyper", key, WRONG[value])
+    put(path, "scheduler_step", "rates" if key == "lr" else key, WRONG[value])
+    if value == "null" and key == "lr_before":
+        take_out(path, "scheduler_step", key)
+    assert main(["check", str(path)]) in (0, 2)  # warnings and hints
+    assert capsys.readouterr().err.count("\n") <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("table", "key"), [case for case in CASES if case[0] != "row"])
+def test_what_is_not_there(copied: Path, table: str, key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    take_out(copied, table, key)
+    assert read(copied, capsys)
 
 
 @pytest.mark.parametrize("value", [name for name in WRONG if name != "nested"])

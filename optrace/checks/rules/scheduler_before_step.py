@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -76,7 +77,7 @@ for epoch in range(epochs):
 
     def _judge(self, owner: int, seqs: list[int]) -> Iterator[Finding]:
         events = [self.run.event(seq) for seq in seqs]
-        moved = [e for e in events if e.detail.get("lr_before") != e.detail.get("lr_after")]
+        moved = [e for e in events if e.detail.get("lr_before", []) != e.detail.get("lr_after", [])]
         if not moved:
             return
         before_training = [e.detail.get("id") for e in moved if e.seq < self._backward]
@@ -86,7 +87,7 @@ for epoch in range(epochs):
         step = self.run.site(self._stepped[owner])
         name, where = self.run.called(owner), self.run.line(step, first.site)
         what = "the scheduler's step" if where == self.run.line(first.site) else self.run.line(first.site)
-        before, after = first.detail["lr_before"], first.detail["lr_after"]
+        before, after = first.detail.get("lr_before", []), first.detail.get("lr_after", [])
         yield self.run.finding(
             self,
             message=f"The schedule moved the learning rate of `{name}` from {_shown(before)} to {_shown(after)} "
@@ -105,6 +106,5 @@ for epoch in range(epochs):
         )
 
 
-def _shown(rates: list[float]) -> str:
-    distinct = list(dict.fromkeys(rates))
-    return ", ".join(f"{rate:.6g}" if isinstance(rate, (int, float)) else str(rate) for rate in distinct)
+def _shown(rates: list[Any]) -> str:
+    return ", ".join(dict.fromkeys(f"{rate:.6g}" if isinstance(rate, float) else str(rate) for rate in rates))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -122,4 +123,5 @@ for epoch in range(epochs):
 def _rate(run: Run, step: int) -> float:
     """The highest learning rate of a step's groups."""
     rates = [group.hyper.get("lr") for group in run.trace.groups(step)]
-    return max((float(rate) for rate in rates if isinstance(rate, (int, float))), default=float("nan"))
+    known = [rate for rate in rates if isinstance(rate, (int, float)) and abs(rate) <= sys.float_info.max]
+    return float(max(known, default=float("nan")))

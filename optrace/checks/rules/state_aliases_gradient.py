@@ -31,6 +31,8 @@ if "momentum" not in state:
         found: dict[int, list[int]] = {}
         shared: dict[int, dict[int, str]] = {}
         for seq, detail in run.trace.details_with("aliases_gradient"):
+            if seq >= run.count or not detail["aliases_gradient"]:
+                continue
             owner = int(run.trace.records["optimizer"][seq])
             found.setdefault(owner, []).append(seq)
             for parameter, kind in detail["aliases_gradient"]:

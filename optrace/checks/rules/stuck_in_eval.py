@@ -50,6 +50,8 @@ for epoch in range(epochs):
         self._changes: dict[int, list[tuple[int, bool]]] = {}
         self._sensitive: dict[int, list[str]] = {}
         for seq, detail in run.trace.details_with("training"):
+            if seq >= run.count:
+                continue
             for model, training in detail["training"].items():
                 self._changes.setdefault(int(model), []).append((seq, bool(training)))
             for model, names in detail.get("mode_sensitive", {}).items():
