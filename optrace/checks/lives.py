@@ -53,7 +53,7 @@ class Lives:
     def loaded_before_first_step(self, run: Run, optimizer: int) -> bool:
         """Whether state was loaded into the optimizer before it stepped, or may have been, in a gap."""
         first = self.first_step.get(optimizer, -1)
-        made = run.trace.optimizers[optimizer].event
+        made = run.trace.optimizer_by_id(optimizer).event
         if run.gap_between(max(made - 1, 0), first):
             return True
         return any(owner == optimizer and seq < first for seq, owner in self.optimizer_loads)

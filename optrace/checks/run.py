@@ -90,7 +90,7 @@ class Run:
         return self.trace.parameters.by_id(number)
 
     def optimizer(self, number: int) -> Optimizer:
-        return self.trace.optimizers[number]
+        return self.trace.optimizer_by_id(number)
 
     @cached_property
     def ended_well(self) -> bool:

@@ -16,7 +16,7 @@ from optrace.recording.placements import is_spread
 class Tracked:
     """One parameter being watched."""
 
-    __slots__ = ("grad", "id", "leaf", "name", "parameter", "ref", "seen", "spread", "state", "thread")
+    __slots__ = ("first", "grad", "id", "leaf", "name", "parameter", "ref", "seen", "spread", "state", "thread")
 
     def __init__(self, number: int, name: str, tensor: torch.Tensor) -> None:
         self.id = number
@@ -26,9 +26,15 @@ class Tracked:
         self.grad = Slot(number, "grad")
         self.leaf = tensor.is_leaf  # asking another for its gradient makes torch warn the user
         self.state: dict[int, dict[str, Slot]] = {}  # by optimizer, then by name
+        self.first = -1  # the optimizer whose state has plain names
         self.seen = False  # whether its gradient has been looked at
         self.thread = 0  # the thread that last trained it
         self.spread = is_spread(tensor)  # only a part of it is in this process
+
+
+def slots(tracked: Tracked) -> list[Slot]:
+    """A parameter's own value, its gradient and its state entries."""
+    return [tracked.parameter, tracked.grad, *(s for entries in tracked.state.values() for s in entries.values())]
 
 
 class TrackedOptimizer:
@@ -39,6 +45,7 @@ class TrackedOptimizer:
         "groups_id",
         "id",
         "in_scaler",
+        "member_sets",
         "members",
         "name",
         "plan",
@@ -62,6 +69,7 @@ class TrackedOptimizer:
         self.simple: list[list[Any]] | None = None  # hyperparameters as last seen, where comparing them is enough
         self.groups: list[dict[str, Any]] | None = None
         self.groups_id = -1
+        self.member_sets: list[int] = []  # of that version
         self.in_scaler = False  # whether GradScaler.step is running for it
         self.values: list[list[Any]] | None = None  # as last seen, to notice quickly that nothing changed
 

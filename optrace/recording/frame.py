@@ -21,12 +21,15 @@ from optrace.trace.format import SMALL as WHOLE
 from optrace.trace.writer import TraceWriter
 
 Change = tuple[Slot, int]
+Entries = dict[int, tuple[Slot, Form | None, int, int, bool, int, int]]
+"""What happened to which value, and how it is stored, by code."""
 # As plain numbers: an enum's members are slow to hash and to compare.
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
 _LOST, _DEPOSIT, _ZERO, _CHANGE = int(Op.LOST), int(Op.DEPOSIT), int(Op.ZERO), int(Op.CHANGE)
 _SKIP = 15  # no change at all, though there is room for one
 _MANY_EFFECTS = 1000
+_MANY_GONE = 1000
 _STATISTICS_ALONE = 1 << 16
 _HEAD = len(STATISTICS) * 8
 _NOTHING_LEFT = (int(Op.CLEAR), int(Op.GONE))
@@ -39,6 +42,8 @@ class Awaited(NamedTuple):
     codes: tuple[int, ...]
     arrivals: list[tuple[int, Arrival]]
     """Which of the codes they decide."""
+    entries: Entries
+    """What codes stood for then."""
 
 
 class Frame:
@@ -58,11 +63,12 @@ class Frame:
         self._arrivals: list[tuple[int, Arrival]] = []  # which of the codes they will be
         self.awaited: Awaited | None = None
         """What the effect that was asked for last depends on; until that has come it is -1."""
-        self._entries: list[tuple[Slot, Form | None, int, int, bool, int, int]] = []  # by code
+        self._entries: Entries = {}
+        self._next_code = count()
+        self._gone: set[Slot] = set()  # that have died lately
         self._effects: dict[tuple[int, ...], int] = {}
         self._late_effects: dict[tuple[int, ...], int] = {}
         self._numbers = count()
-        self._renewed = 0
         self._samples: dict[tuple[int, int], array[int]] = {}
         self._skips: dict[int, int] = {}
         self._indices_there: dict[tuple[int, int, torch.device], torch.Tensor] = {}  # the same, on a device
@@ -129,7 +135,7 @@ class Frame:
         codes = tuple(self.codes)
         self.codes.clear()
         if self._arrivals:
-            self.awaited = Awaited(event, codes, self._arrivals)
+            self.awaited = Awaited(event, codes, self._arrivals, self._entries)
             self._arrivals = []
             return -1
         return self.known(codes, event)
@@ -139,7 +145,7 @@ class Frame:
         known = self._effects.get(codes)
         if known is None:
             known = self._effects[codes] = self.number()
-            entries = json.dumps(self._describe(codes), separators=(",", ":"))
+            entries = json.dumps(_describe(codes, self._entries), separators=(",", ":"))
             self._writer.row("INSERT INTO effect VALUES (?, ?, ?)", known, event, entries)
         return known
 
@@ -157,7 +163,7 @@ class Frame:
         key = tuple(codes)
         known = self._late_effects.get(key)
         if known is None:
-            described = self._describe(key)
+            described = _describe(key, awaited.entries)
             known = next(self._numbers) if described else -1
             self._late_effects[key] = known
             if described:
@@ -169,13 +175,40 @@ class Frame:
         """An effect's id that no other has."""
         return next(self._numbers)
 
-    def renew(self) -> int:
-        """Forget the effects that have been stored, where they are many. Later events use none with a smaller id."""
+    def effects(self) -> set[int]:
+        """The effects that later events may have, beside new ones; where they are many, none."""
+        self._forget()
         if len(self._effects) + len(self._late_effects) > _MANY_EFFECTS:
             self._effects.clear()
             self._late_effects = {}
-            self._renewed = next(self._numbers)
-        return self._renewed
+        return {*self._effects.values(), *self._late_effects.values()}
+
+    def mentioned(self) -> set[Slot]:
+        """The values that the frame says something of."""
+        return {self._entries[code][0] for code in self.codes}
+
+    def forget(self, slots: list[Slot]) -> None:
+        """These values are gone with their parameter or optimizer: so does what was worked out for them."""
+        self._gone.update(slots)
+        if len(self._gone) >= _MANY_GONE:
+            self._forget()
+
+    def _forget(self) -> None:
+        said = self.mentioned()
+        gone, self._gone = self._gone - said, self._gone & said
+        for slot in gone:
+            slot.drop()
+            slot.absent.clear()
+            for codes in slot.forms.values():
+                codes.clear()
+        dead = {code for code, entry in self._entries.items() if entry[0] in gone}
+        self._entries = {code: entry for code, entry in self._entries.items() if code not in dead}
+        self._effects = {codes: known for codes, known in self._effects.items() if dead.isdisjoint(codes)}
+        self._late_effects = {}
+        parameters = {slot.parameter for slot in gone if slot.optimizer < 0}
+        self.unselected -= parameters
+        self._samples = {key: found for key, found in self._samples.items() if key[0] not in parameters}
+        self._indices_there = {k: found for k, found in self._indices_there.items() if k[0] not in parameters}
 
     def lose(self, slot: Slot) -> None:
         """From here on the value is not known."""
@@ -308,24 +341,25 @@ class Frame:
             key |= _STATISTICS_ALONE  # there may be codes of samples with elements, which are longer
         code = known.get(key)
         if code is None:
-            code = known[key] = len(self._entries)
-            self._entries.append((slot, form, op, storage, before, length, room or length))
+            code = known[key] = next(self._next_code)
+            self._entries[code] = (slot, form, op, storage, before, length, room or length)
         return code
 
-    def _describe(self, codes: tuple[int, ...]) -> list[list[Any]]:
-        """The entries as the index holds them; offsets follow from lengths and alignment."""
-        described = []
-        offset = 0
-        for code in codes:
-            slot, form, op, storage, before, length, room = self._entries[code]
-            if room:
-                offset += -offset % ALIGNMENT
-            dtype, shape = (form.text, form.shape) if form is not None else ("", ())
-            whose = [slot.parameter, slot.kind, slot.optimizer]
-            if op != _SKIP:
-                described.append([*whose, op, storage, int(before), dtype, list(shape), offset, length])
-            offset += room
-        return described
+
+def _describe(codes: tuple[int, ...], entries: Entries) -> list[list[Any]]:
+    """The entries as the index holds them; offsets follow from lengths and alignment."""
+    described = []
+    offset = 0
+    for code in codes:
+        slot, form, op, storage, before, length, room = entries[code]
+        if room:
+            offset += -offset % ALIGNMENT
+        dtype, shape = (form.text, form.shape) if form is not None else ("", ())
+        whose = [slot.parameter, slot.kind, slot.optimizer]
+        if op != _SKIP:
+            described.append([*whose, op, storage, int(before), dtype, list(shape), offset, length])
+        offset += room
+    return described
 
 
 assert len(STATISTICS) == 6

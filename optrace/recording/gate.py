@@ -13,7 +13,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from optrace.recording.capture import Slot
-from optrace.recording.entries import Tracked
+from optrace.recording.entries import Tracked, slots
 from optrace.recording.pace import Pace
 from optrace.recording.scopes import Scope
 from optrace.trace.format import Op
@@ -136,7 +136,7 @@ class Gate:
             if optimizer is not None:
                 recorder.registry.optimizer(optimizer, frame)
                 changes += recorder.watch.state(entry, optimizer, deep=True, aliases=[])
-        recorder.noticing.met = len(recorder.registry.optimizers)
+        recorder.noticing.met = recorder.registry.count
         recorder.restating = False
         recorder.frame.add(changes, before=True)
 
@@ -152,11 +152,6 @@ class Gate:
         if any(op == Op.CHANGE for _, op in changes):
             recorder.turns.stepped = True
         return recorder.turns.stepped
-
-
-def slots(tracked: Tracked) -> list[Slot]:
-    """A parameter's own value, its gradient and its state entries."""
-    return [tracked.parameter, tracked.grad, *(s for entries in tracked.state.values() for s in entries.values())]
 
 
 def forget(tracked: Tracked) -> None:

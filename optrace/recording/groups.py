@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from typing import Any
 
 import torch
@@ -25,7 +25,10 @@ class Groups:
     def __init__(self, writer: TraceWriter, of: Callable[[torch.Tensor], Tracked | None]) -> None:
         self._writer = writer
         self._of = of
-        self._count = 0
+        self.count = 0
+        """How many versions there have been."""
+        self.sets = 0
+        """How many sets of members there have been."""
         self._member_sets: dict[tuple[int, ...], int] = {}
 
     def version(self, entry: TrackedOptimizer, optimizer: Optimizer) -> int:
@@ -46,11 +49,11 @@ class Groups:
         ]
         if groups != entry.groups:
             entry.groups = groups
-            entry.groups_id = self._count
-            self._count += 1
+            entry.groups_id = self.count
+            self.count += 1
+            entry.member_sets = [self._members(group["params"]) for group in optimizer.param_groups]
             rows = [
-                {"members": self._members(group["params"]), "hyper": hyper}
-                for group, hyper in zip(optimizer.param_groups, groups, strict=True)
+                {"members": members, "hyper": hyper} for members, hyper in zip(entry.member_sets, groups, strict=True)
             ]
             text = json.dumps(rows, default=repr)
             self._writer.row("INSERT INTO groups VALUES (?, ?, ?)", entry.groups_id, entry.id, text)
@@ -63,9 +66,14 @@ class Groups:
         members = tuple(t.id for t in map(self._of, tensors) if t is not None)
         known = self._member_sets.get(members)
         if known is None:
-            known = self._member_sets[members] = len(self._member_sets)
+            known = self._member_sets[members] = self.sets
+            self.sets += 1
             self._writer.row("INSERT INTO members VALUES (?, ?)", known, json.dumps(members))
         return known
+
+    def forget(self, needed: Set[int]) -> None:
+        """Leave out all sets of members but these."""
+        self._member_sets = {members: number for members, number in self._member_sets.items() if number in needed}
 
 
 def same_members(optimizer: Optimizer, entry: TrackedOptimizer) -> bool:

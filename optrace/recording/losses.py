@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from types import FrameType
 from typing import Any
 
@@ -59,6 +59,10 @@ class LossGraphs:
     def add(self, sentinel: Sentinel) -> None:
         """A loss's graph was met for the first time."""
         self.live.add(_ref(sentinel, self._forget))
+
+    def forget(self, chains: Set[int]) -> None:
+        """No backward comes from other chains of calls than these any more."""
+        self.walked = {chain: count for chain, count in self.walked.items() if chain in chains}
 
     def _find_leaves(self, functions: list[Any], roots: list[torch.Tensor], frame: FrameType) -> None:
         """Walk the graph for leaf tensors that no module and no optimizer has."""

@@ -36,6 +36,8 @@ class Models:
         """Whether torch.distributed has brought several processes together."""
         self._modules: dict[int, weakref.ref[nn.Module]] = {}
         self._looked = 0
+        self.count = 0
+        """How many models there have been."""
 
     def saw_module(self, *modules: nn.Module | None) -> None:
         """A module was found, or something was registered in it."""
@@ -102,6 +104,10 @@ class Models:
                 self._describe(model, {})
                 self._bind([model])
 
+    def forget_dead(self) -> None:
+        """Leave out the models that are gone."""
+        self.known = [model for model in self.known if model.ref() is not None]
+
     def find_copies(self) -> bool:
         """Look for modules that no registration told of: `copy.deepcopy` and `torch.load` make such.
 
@@ -132,7 +138,8 @@ class Models:
         for model in self.known:
             if model.ref() is module:
                 return model
-        model = Model(len(self.known), module)
+        model = Model(self.count, module)
+        self.count += 1
         self.known.append(model)
         return model
 

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from optrace.recording.compiled import compilable
+from optrace.recording.entries import slots
 from optrace.recording.frame import Change
-from optrace.recording.gate import slots
 from optrace.recording.scopes import Scope
 from optrace.trace.format import Flag, Op
 
@@ -24,7 +24,7 @@ class Noticing:
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
         self.met = 0
-        """Optimizers whose state has been looked at."""
+        """How many optimizers there were when their state was looked at."""
 
     def notice(self, stack: list[Scope], chain: int, deep: bool) -> None:
         """At the top level it was done by hand; inside another recorded call it is that call's work."""
@@ -62,13 +62,12 @@ class Noticing:
     def meet_optimizers(self) -> None:
         """State that new optimizers came with: made by their constructor, or before the recording."""
         recorder = self._recorder
-        optimizers = recorder.registry.optimizers
-        for entry in optimizers[self.met :]:
-            optimizer = entry.ref()
+        for entry in recorder.registry.optimizers:
+            optimizer = entry.ref() if entry.id >= self.met else None
             changes = [] if optimizer is None else recorder.watch.state(entry, optimizer, deep=False, aliases=[])
             if changes:
                 recorder.frame.add(changes, before=True)
-        self.met = len(optimizers)
+        self.met = recorder.registry.count
 
     def _compiled_steps(self, changes: list[Change], chain: int) -> list[Change]:
         """Steps that ran in compiled code since the last event, as events; the changes that they do not explain."""

@@ -10,6 +10,7 @@ import torch
 
 from optrace.recording.entries import Tracked
 from optrace.recording.placements import local_of, of_dtensor
+from optrace.trace.ring import Needed
 from optrace.trace.writer import TraceWriter
 
 
@@ -21,9 +22,11 @@ class Parameters:
         self.tracked: list[Tracked] = []
         self.count = 0
         """How many parameters there have been."""
-        self.names: set[str] = set()
+        self.names: dict[str, int] = {}
+        """The names given out, and to which parameter."""
         self.next_event: Callable[[], int] = lambda: 0
         self.on_track: Callable[[Tracked], None] = lambda tracked: None
+        self._numbers: dict[str, int] = {}  # by name, the highest that was put behind it
         self._by_id: dict[int, Tracked] = {}
         self._placed: dict[int, dict[str, Any]] = {}
 
@@ -64,12 +67,24 @@ class Parameters:
         name = name.encode("utf-8", "replace").decode("utf-8")
         if name in self.names:
             base = short if short is not None else name
-            number = 2
+            number = self._numbers.get(base, 1) + 1
             while (name := f"{base}#{number}") in self.names:
                 number += 1
-        self.names.add(name)
+            self._numbers[base] = number
+        self.names[name] = self.count
         return name
 
-    def forget_dead(self) -> None:
-        """Leave out those whose tensors are gone."""
+    def forget_dead(self) -> list[Tracked]:
+        """Leave out those whose tensors are gone, and say which."""
+        dead = [t for t in self.tracked if t.ref() is None]
         self.tracked = [t for t in self.tracked if t.ref() is not None]
+        if dead:
+            self._by_id = {key: t for key, t in self._by_id.items() if t.ref() is not None}
+        for tracked in dead:
+            self._placed.pop(tracked.id, None)
+        return dead
+
+    def forget_names(self, needed: Needed) -> None:
+        """The trace holds no parameters but these any more. Only names with a number are many, and never asked for."""
+        self.names = {name: number for name, number in self.names.items() if "#" not in name or number in needed}
+        self._numbers = {name: number for name, number in self._numbers.items() if name in self.names}

@@ -20,9 +20,9 @@ from typing import Any
 
 from optrace.recording.capture import Slot
 from optrace.recording.compiled import Compiled
-from optrace.recording.entries import Tracked
+from optrace.recording.entries import Tracked, slots
 from optrace.recording.frame import Change, Frame
-from optrace.recording.gate import Gate, slots
+from optrace.recording.gate import Gate
 from optrace.recording.losses import LossGraphs
 from optrace.recording.noticing import Noticing
 from optrace.recording.options import Options
@@ -73,6 +73,9 @@ class Recorder:
         self.parameters.on_track = self._select
         self._options = options
         self.frame = Frame(writer)
+        self.registry.on_forget = self.frame.forget
+        self.chosen = False
+        """Whether the values of any parameter were kept."""
         self.watch = Watch(self.registry)
         self.events = 0
         self.turns = Turns(self.registry.gone)
@@ -237,11 +240,8 @@ class Recorder:
         """Of a parameter that was not chosen everything is kept but its values."""
         if not self._options.keeps(tracked.name):
             self.frame.unselected.add(tracked.id)
-
-    @property
-    def chosen(self) -> bool:
-        """Whether the values of any parameter were kept; True where there were none."""
-        return not self.parameters.count or len(self.frame.unselected) < self.parameters.count
+        else:
+            self.chosen = True
 
     def _sizes(self) -> int:
         """Bytes of all values that would be sampled."""

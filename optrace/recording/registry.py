@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import FrameType
 from typing import Any
 
@@ -17,7 +17,8 @@ from torch import nn
 from torch.nn.modules import module as _hooks
 from torch.optim import Optimizer
 
-from optrace.recording.entries import TrackedOptimizer
+from optrace.recording.capture import Slot
+from optrace.recording.entries import TrackedOptimizer, slots
 from optrace.recording.groups import Groups, same_members
 from optrace.recording.models import Models
 from optrace.recording.parameters import Parameters
@@ -28,6 +29,7 @@ from optrace.recording.variables import find_variables
 from optrace.trace.writer import TraceWriter
 
 _MAX_WRAPPERS = 8
+_GONE = 1000  # optimizers that do not exist any more, of which this is remembered
 
 
 class Registry:
@@ -41,9 +43,13 @@ class Registry:
         self.models = Models(writer, self.parameters, self._disturb)
         self.groups = Groups(writer, self.parameters.of)
         self.optimizers: list[TrackedOptimizer] = []
+        self.count = 0
+        """How many optimizers there have been."""
+        self.on_forget: Callable[[list[Slot]], None] = lambda slots: None
+        """Hears of values that are gone with their parameter or optimizer."""
         self.dirty = True
         self._optimizer_by_id: dict[int, TrackedOptimizer] = {}
-        self._optimizer_names: set[str] = set()
+        self._numbers: dict[str, int] = {}  # of optimizers by class
         self._unread_optimizers: list[weakref.ref[Optimizer]] = []
         self._removers: list[Any] = []
         self._held: list[weakref.ref[Optimizer]] = []  # there before, and nothing ties them to this run yet
@@ -78,6 +84,7 @@ class Registry:
     def saw_optimizer(self, optimizer: Optimizer, chain: int | None = None) -> None:
         if chain is not None:
             self.models.made_at[id(optimizer)] = chain
+            weakref.finalize(optimizer, self.models.made_at.pop, id(optimizer), None).atexit = False
         self._unread_optimizers.append(weakref.ref(optimizer))
         self.dirty = True
 
@@ -139,8 +146,28 @@ class Registry:
             if entry.variable is None and known is not None and id(known) in found:
                 entry.variable = found[id(known)]
                 self._writer.row("UPDATE optimizer SET variable = ? WHERE id = ?", entry.variable, entry.id)
-        self.parameters.forget_dead()
+        self.forget_dead()
         self.dirty = bool(self._unread_optimizers) or (frame is None and bool(self.models.held or self._held))
+
+    def forget_dead(self) -> None:
+        """Leave out what is gone: a program may make models and optimizers anew without end."""
+        self.models.forget_dead()
+        forgotten = [slot for tracked in self.parameters.forget_dead() for slot in slots(tracked)]
+        dead = {entry.id for entry in self.optimizers if entry.ref() is None}
+        if dead:
+            for entry in self.optimizers:
+                if entry.id in dead:
+                    entry.plan, entry.members, entry.values, entry.groups, entry.simple = [], [], None, None, None
+            self.optimizers = [entry for entry in self.optimizers if entry.id not in dead]
+            for tracked in self.parameters.tracked:
+                for number in tracked.state.keys() & dead:
+                    forgotten += tracked.state.pop(number).values()
+            if len(self._optimizer_by_id) > len(self.optimizers) + 2 * _GONE:
+                newest = list(self._optimizer_by_id.items())[-_GONE:]  # a turn asks only for those that were part of it
+                live = {key: entry for key, entry in self._optimizer_by_id.items() if entry.ref() is not None}
+                self._optimizer_by_id = {**live, **dict(newest)}
+        if forgotten:
+            self.on_forget(forgotten)
 
     def _trains_ours(self, optimizer: Optimizer) -> bool:
         return any(self.of(p) is not None for group in optimizer.param_groups for p in group["params"])
@@ -170,13 +197,12 @@ class Registry:
 
     def _add_optimizer(self, optimizer: Optimizer) -> TrackedOptimizer:
         class_name = type(optimizer).__name__
-        name, number = class_name, 1
-        while name in self._optimizer_names:
-            number += 1
-            name = f"{class_name}#{number}"
-        self._optimizer_names.add(name)
-        entry = TrackedOptimizer(len(self.optimizers), name, optimizer)
+        number = self._numbers[class_name] = self._numbers.get(class_name, 0) + 1
+        name = class_name if number == 1 else f"{class_name}#{number}"
+        entry = TrackedOptimizer(self.count, name, optimizer)
+        self.count += 1
         self.optimizers.append(entry)
+        self._optimizer_by_id.pop(id(optimizer), None)  # the newest come last
         self._optimizer_by_id[id(optimizer)] = entry
         chain = self.models.made_at.get(id(optimizer), -1)
         self._writer.row(
@@ -197,6 +223,7 @@ class Registry:
         entry.members = [[weakref.ref(p) for p in group["params"]] for group in optimizer.param_groups]
         entry.groups = entry.simple = None  # the membership is part of the groups' version
         entry.thread = 0
+        self.forget_dead()
 
 
 def real(optimizer: Optimizer) -> Optimizer:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from optrace.recording.capture import Slot
+from optrace.recording.entries import slots
 from optrace.recording.frame import Change, Frame
-from optrace.recording.gate import slots
 from optrace.recording.options import Options
 from optrace.recording.pace import CLOSING, LEAST_LOOK, Pace
 from optrace.recording.placements import local_of
 from optrace.recording.size import format_size
 from optrace.trace.format import RECORD, Op, tensors_file
-from optrace.trace.ring import FIRST, Chunk
+from optrace.trace.ring import FIRST, Chunk, Needed
 from optrace.trace.writer import TraceWriter
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Chunks:
             return
         if recorder.frame.codes or len(recorder.tracked()) != len(recorder.parameters.tracked):
             return  # something is half said, or another thread is at work
+        recorder.registry.forget_dead()
         self._largest = max(self._largest, grown)
         self._began = writer.appended
         writer.tensors.begin_file(tensors_file(self._chunk.number + 1))
@@ -106,7 +107,6 @@ class Chunks:
         before = tensors.size
         frame.add(changes + [(slot, int(Op.RESTATED)) for slot in found], before=True)
         self._restated = tensors.size - before
-        effects = frame.renew()
         self.pending = self._chunk = Chunk(
             number=self._chunk.number + 1,
             event=recorder.events,
@@ -114,10 +114,10 @@ class Chunks:
             index=turns.index,
             file=self._file,
             offset=frame.start if frame.codes else tensors.size,
-            effects=effects,
             own=(frame.number(), frame.number()),
             held=tuple(map(_value, found + absent)),
             absent=tuple(map(_value, absent)),
+            needed=self._needed(),
         )
 
     def publish(self) -> None:
@@ -128,6 +128,8 @@ class Chunks:
         self.pending = None
         writer, ring = recorder.writer, recorder.writer.ring
         assert ring is not None
+        if ring.base:
+            recorder.parameters.forget_names(ring.first.needed["parameter"])
         copied = (recorder.events - ring.base) * RECORD.size  # the file of events is there twice for a moment
         limit = recorder.pace.limit()
         wanted = max(self._largest, limit // PARTS + self._restated) + copied + CLOSING
@@ -140,6 +142,28 @@ class Chunks:
             said = f"{format_size(limit)} have room for about {held:,} of the last {ring.last:,} iterations"
             recorder.pace.note(pending.iteration, pending.event, said)
             recorder.say(f"{said}; as many as fit are kept")
+
+    def _needed(self) -> dict[str, Needed]:
+        """What events from here on may refer to. Chains of calls and sets of members that are not are forgotten."""
+        recorder = self._recorder
+        registry, parameters, sites = recorder.registry, recorder.parameters, recorder.sites
+        models, groups, said = registry.models, registry.groups, recorder.frame.mentioned()
+        running = [scope for stack in recorder.scopes.by_thread.values() for scope in stack]
+        chains = sites.known() | {recorder.last_chain, *(scope.chain for scope in running)}
+        recorder.turns.forget(chains)
+        recorder.losses.forget(chains)
+        members = {number for owner in registry.optimizers for number in owner.member_sets}
+        groups.forget(members)
+        found = {
+            "effect": (recorder.frame.effects(), recorder.frame.number()),
+            "parameter": ({t.id for t in parameters.tracked} | {s.parameter for s in said}, parameters.count),
+            "optimizer": ({owner.id for owner in registry.optimizers} | {s.optimizer for s in said}, registry.count),
+            "groups": ({owner.groups_id for owner in registry.optimizers}, groups.count),
+            "members": (members, groups.sets),
+            "model": ({model.id for model in models.known}, models.count),
+            "stack": (chains | {*models.made_at.values()}, sites.count),
+        }
+        return {table: Needed(frozenset(numbers), made) for table, (numbers, made) in found.items()}
 
     def _everything(self) -> tuple[list[Change], list[Slot], list[Slot]]:
         """States that changed unseen; the slots of all values that are there; those of values that are not.

@@ -345,7 +345,7 @@ class record(Keeping):
             recorder.fail(error)
         recorder.active = False
         self.failure = self.failure or recorder.failure
-        if not recorder.chosen:
+        if recorder.parameters.count and not recorder.chosen:
             options = self._options
             said = ",".join([*options.include, *(f"!{pattern}" for pattern in options.exclude)])
             self._report(f"no values were kept: {said} fits no parameter's name")

@@ -12,6 +12,7 @@ import linecache
 import os
 import sys
 import sysconfig
+from itertools import count
 from types import CodeType, FrameType
 
 from optrace.recording.hidden import HIDDEN
@@ -28,6 +29,7 @@ _LIBRARY = tuple(
 _SHELL = os.path.join("IPython", "core", "interactiveshell.py")
 _INSTALLED = (f"{_SEPARATOR}site-packages{_SEPARATOR}", f"{_SEPARATOR}dist-packages{_SEPARATOR}")
 MAX_SOURCE_BYTES = 4 << 20
+_MANY_CHAINS = 1000
 
 
 def _torch_folder() -> str:
@@ -55,7 +57,11 @@ class CallSites:
         self._writer = writer
         self._base = base
         self._torch = _torch_folder()
+        self.count = 0
+        """How many chains there have been."""
         self._chains: dict[tuple[int, ...], int] = {}
+        self._older: dict[tuple[int, ...], int] = {}  # chains that were not met since these were many
+        self._next_site = count()
         self._sites: dict[tuple[str, int, str], int] = {}
         self._sources: set[str] = set()
         self._codes: dict[int, CodeType] = {}  # kept alive, so that no other takes its id
@@ -74,8 +80,18 @@ class CallSites:
         chain = tuple(key)
         known = self._chains.get(chain)
         if known is None:
-            known = self._chains[chain] = self._intern(frame)
+            known = self._older.get(chain)
+            known = self._chains[chain] = self._intern(frame) if known is None else known
         return known
+
+    def known(self) -> set[int]:
+        """Chains that later events may come from, beside new ones: where they are many, those not met lately go."""
+        if len(self._chains) > _MANY_CHAINS:
+            self._older, self._chains = self._chains, {}
+            codes = {code for chain in self._older for code in chain[::2]}
+            self._codes = {key: code for key, code in self._codes.items() if key in codes}
+            self._sites, self._files = {}, {}
+        return {*self._chains.values(), *self._older.values()}
 
     def is_ours(self, code: CodeType) -> bool:
         """Whether a frame belongs to torch or to optrace."""
@@ -119,7 +135,8 @@ class CallSites:
             frame = frame.f_back
         if users is None:
             users = sites[0] if sites else -1
-        stack = len(self._chains)
+        stack = self.count
+        self.count += 1
         self._writer.row("INSERT INTO stack VALUES (?, ?, ?)", stack, users, json.dumps(sites))
         return stack
 
@@ -127,7 +144,7 @@ class CallSites:
         key = (file, line, function)
         known = self._sites.get(key)
         if known is None:
-            known = self._sites[key] = len(self._sites)
+            known = self._sites[key] = next(self._next_site)
             self._writer.row("INSERT INTO site VALUES (?, ?, ?, ?)", known, file, line, function)
             if file not in self._sources:
                 self._sources.add(file)

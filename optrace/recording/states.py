@@ -45,6 +45,7 @@ def changes_of_state(
             continue
         if slots is None:
             slots = tracked.state[entry.id] = {}
+            tracked.first = entry.id if tracked.first < 0 else tracked.first
         try:
             names = _entries(tracked, entry, state, slots, deep, changes, aliases, stepped)
         except Unreadable as why:
@@ -78,7 +79,7 @@ def _entries(
     for name, value in values.items():
         slot = slots.get(name)
         if slot is None:
-            kind = name if all(o == entry.id for o in tracked.state) else f"{entry.name}.{name}"
+            kind = name if tracked.first == entry.id else f"{entry.name}.{name}"
             slot = slots[name] = Slot(tracked.id, kind, entry.id)
         try:
             version = value._version

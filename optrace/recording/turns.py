@@ -10,7 +10,7 @@ A loop that goes the same way turn after turn is followed by counting alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 
 Line = tuple[str, int]
 """A kind of event and the chain of calls it came from."""
@@ -83,6 +83,10 @@ class Turns:
         line: Line = ("", -1)
         self._begin(line, 0)
         self._path, self._order, self._place = {}, [], -1
+
+    def forget(self, chains: Set[int]) -> None:
+        """No events come from other chains of calls than these any more."""
+        self._usual = {line: count for line, count in self._usual.items() if line[1] in chains}
 
     def _comes_round(self, line: Line, targets: list[int], target: int) -> bool:
         """Whether the loop is where it has been in this turn: at this line, with this object.

@@ -36,6 +36,8 @@ class Contents(Rows):
         self.parameters = Parameters()
         self.optimizers: list[Optimizer] = []
         self.models: list[Model] = []
+        self._optimizer_by_id: dict[int, Optimizer] = {}
+        self._model_by_id: dict[int, Model] = {}
         self.bindings: list[Binding] = []
         self.threads: dict[int, str] = {}
         self.events = Events(self)
@@ -130,6 +132,20 @@ class Contents(Rows):
     def base(self) -> int:
         """How many events of the run come before the one that is number 0 here: they were let go (`--last`)."""
         return self._base
+
+    def optimizer_by_id(self, number: int) -> Optimizer:
+        """An optimizer by the number in an event's record. Where iterations were let go, some have no optimizer."""
+        try:
+            return self._optimizer_by_id[number]
+        except KeyError:
+            raise DamagedError(f"{self.path} is damaged: optimizer {number} is missing") from None
+
+    def model_by_id(self, number: int) -> Model:
+        """A model by the number that bindings and details have for it."""
+        try:
+            return self._model_by_id[number]
+        except KeyError:
+            raise DamagedError(f"{self.path} is damaged: model {number} is missing") from None
 
     def effect(self, event: Event | int) -> tuple[Change, ...]:
         """Everything an event changed, in order."""
@@ -229,6 +245,8 @@ class Contents(Rows):
                 Optimizer(int(i), str(name), str(cls), _text(variable), here(event), self._stack_site(stack))
                 for i, name, cls, variable, event, stack in rows("SELECT * FROM optimizer ORDER BY id")
             ]
+            self._model_by_id = {model.id: model for model in self.models}
+            self._optimizer_by_id = {optimizer.id: optimizer for optimizer in self.optimizers}
             self.threads = {int(i): str(name) for i, name in rows("SELECT id, name FROM thread")}
         except (TypeError, ValueError, OverflowError) as error:
             raise DamagedError(f"{self.path} is damaged: its models and optimizers cannot be read") from error

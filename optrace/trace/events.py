@@ -79,7 +79,7 @@ class Events(Sequence[Event]):
                 thread=trace.threads.get(thread, str(thread)),
                 site=site,
                 stack=sites,
-                optimizer=trace.optimizers[optimizer] if optimizer >= 0 else None,
+                optimizer=trace.optimizer_by_id(optimizer) if optimizer >= 0 else None,
                 loss=loss if flags & Flag.LOSS else None,
                 flags=Flag(flags),
                 effect=effect,

@@ -26,6 +26,7 @@ class Parameters(Mapping[str, Parameter]):
         here: Callable[[Any], int],
     ) -> None:
         """Take in the index's rows; `here` turns an event's number in the whole run into the one in this trace."""
+        self._by_name, self._by_id, self._aliases = {}, {}, {}  # a ring has let go of some since
         names: dict[int, list[str]] = {}
         for binding in bindings:
             names.setdefault(binding.parameter, []).append(binding.name)

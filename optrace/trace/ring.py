@@ -16,6 +16,7 @@ import json
 import os
 import sqlite3
 import struct
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,26 @@ FOUND = -1  # what it tells instead once it has found an error
 LOOK_NOW = b"!"  # what it is told when the recording ends
 Value = tuple[int, str, int]
 """Parameter, kind, optimizer (-1 for none)."""
-_OPTIMIZER, _GROUPS, _EFFECT = 9, 10, 11  # places among a record's fields
+_EFFECT = 11  # place among a record's fields
 _EFFECT_AT = struct.calcsize("<BBHIIIqfiii")  # the effect's place among its bytes
 _RESTATED, _INIT, _GONE, _LOST = int(Op.RESTATED), int(Op.INIT), int(Op.GONE), int(Op.LOST)
 _SAME = int(Storage.SAME)
 _NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Rows of a table that events from a chunk on may refer to: some of those made before it, and all made later."""
+
+    numbers: frozenset[int]
+    made: int
+    """How many had been made before."""
+
+    def __contains__(self, number: int) -> bool:
+        return number >= self.made or number in self.numbers
+
+    def and_also(self, numbers: Iterable[int]) -> Needed:
+        return Needed(self.numbers.union(numbers), self.made)
 
 
 @dataclass(frozen=True)
@@ -61,17 +77,17 @@ class Chunk:
     """Where its file of tensors begins, among all tensors."""
     offset: int
     """Where its first event's bytes begin."""
-    effects: int
-    """Effects with smaller ids are those of earlier chunks alone."""
     own: tuple[int, int]
     """Ids kept free for the effects of the gap before it and of its first event after that."""
     held: tuple[Value, ...]
     """All values known then."""
     absent: tuple[Value, ...]
     """Those of them that were not there."""
+    needed: Mapping[str, Needed]
+    """By table."""
 
 
-FIRST = Chunk(0, 0, 0, 0, 0, 0, 0, (-1, -1), (), ())
+FIRST = Chunk(0, 0, 0, 0, 0, 0, (-1, -1), (), (), {})
 
 
 class Ring:
@@ -97,6 +113,11 @@ class Ring:
         self._missing = 0  # events that the trace does not hold, up to where it begins
         index.execute(f"PRAGMA user_version = {RING_VERSION}")
         index.execute("INSERT INTO meta VALUES (?, ?)", (RING, self._facts(EVENTS_FILE, 0)))
+
+    @property
+    def first(self) -> Chunk:
+        """The chunk that the trace begins with."""
+        return self._chunks[0]
 
     def add(self, chunks: list[Chunk]) -> None:
         """Chunks that have begun."""
@@ -234,24 +255,46 @@ class Ring:
             (*TENSORS_RANGE, first.file),
         )
         execute("DELETE FROM detail WHERE event < ?", (first.event,))
-        execute("DELETE FROM effect WHERE id < ?", (first.effects,))
-        execute("DELETE FROM effect WHERE id IN (?, ?)", self._chunks[0].own)
-        self._delete_groups(first, events)
+        for table in ("effect", "parameter", "optimizer", "groups", "members"):
+            self._delete_needless(table, first.needed[table])
+        for table in ("placement", "sample"):
+            numbers = execute(f"SELECT DISTINCT parameter FROM {table}").fetchall()
+            gone = [row for row in numbers if row[0] not in first.needed["parameter"]]
+            self._index.executemany(f"DELETE FROM {table} WHERE parameter = ?", gone)
+        self._delete_names(first)
+        self._delete_sites(first.needed["stack"])
 
-    def _delete_groups(self, first: Chunk, events: str) -> None:
-        """Versions of param groups before those of the events that are kept; the newest of each optimizer stays."""
-        oldest: dict[int, int] = {}
-        with open(self._folder / events, "rb") as source:
-            source.seek((first.event - self.base) * RECORD.size)
-            while block := source.read(RECORD.size * 4096):
-                for record in RECORD.iter_unpack(block[: len(block) // RECORD.size * RECORD.size]):
-                    optimizer, groups = record[_OPTIMIZER], record[_GROUPS]
-                    if groups >= 0:
-                        oldest[optimizer] = min(groups, oldest.get(optimizer, groups))
-        newest = dict(self._index.execute("SELECT optimizer, MAX(id) FROM groups GROUP BY optimizer").fetchall())
-        for optimizer, number in newest.items():
-            before = min(number, oldest.get(optimizer, number))
-            self._index.execute("DELETE FROM groups WHERE optimizer = ? AND id < ?", (optimizer, before))
+    def _delete_needless(self, table: str, needed: Needed | Container[int]) -> None:
+        """Rows whose number nothing refers to any more."""
+        rows = self._index.execute(f"SELECT id FROM {table}").fetchall()
+        self._index.executemany(f"DELETE FROM {table} WHERE id = ?", [row for row in rows if row[0] not in needed])
+
+    def _delete_names(self, first: Chunk) -> None:
+        """Names of parameters that are not there, and those that another has taken the place of before this chunk.
+
+        A model that is gone keeps its names for a parameter until another model has named that.
+        """
+        parameters, models = first.needed["parameter"], first.needed["model"]
+        rows = self._index.execute("SELECT id, parameter, name, model, event FROM binding ORDER BY id").fetchall()
+        rows = [row for row in rows if row[1] in parameters]
+        newest = {row[1:4]: row[0] for row in rows}
+        model_of = {row[1]: row[3] for row in rows}
+        kept = {
+            number: model
+            for number, parameter, name, model, event in rows
+            if (model in models or model_of[parameter] == model)
+            and (event >= first.event or newest[parameter, name, model] == number)
+        }
+        self._delete_needless("binding", kept)
+        self._delete_needless("model", models.and_also(kept.values()))
+
+    def _delete_sites(self, stacks: Needed) -> None:
+        """Chains of calls that nothing kept came from, and their lines."""
+        execute = self._index.execute
+        makers = execute("SELECT stack FROM model UNION SELECT stack FROM optimizer").fetchall()
+        self._delete_needless("stack", stacks.and_also(number for (number,) in makers))
+        chains = execute("SELECT sites FROM stack").fetchall()
+        self._delete_needless("site", {site for (sites,) in chains for site in json.loads(sites)})
 
     def _facts(self, events: str, base: int) -> str:
         return _json({"last": self.last, "events": events, "base": base})

@@ -44,24 +44,24 @@ for epoch in range(epochs):
 
     def finish(self) -> Iterator[Finding]:
         found: dict[tuple[str | None, int | None], list[tuple[int, int]]] = {}
-        for new in self.run.trace.optimizers:
-            old = self._replaced(new.id)
+        for place, new in enumerate(self.run.trace.optimizers):
+            old = self._replaced(place, new.id)
             if old is not None:
                 site = new.site
                 found.setdefault((site.file, site.line) if site else (None, None), []).append((old, new.id))
         for pairs in found.values():
             yield self._finding(pairs)
 
-    def _replaced(self, new: int) -> int | None:
-        """The optimizer whose parameters and work it takes over, where that loses state."""
+    def _replaced(self, place: int, new: int) -> int | None:
+        """The optimizer whose parameters and work this one, `place` among all, takes over, where that loses state."""
         optimizers, stateful = self.run.trace.optimizers, effects(self.run).stateful
         mine: Lives = self._lives
         if new not in mine.first_step or mine.loaded_before_first_step(self.run, new):
             return None
         held = self.run.cohorts.memberships.held_by(new)
-        for old in reversed(optimizers[:new]):
+        for old in map(optimizers.__getitem__, range(place - 1, -1, -1)):
             if (
-                old.class_name == optimizers[new].class_name
+                old.class_name == optimizers[place].class_name
                 and stateful.get(old.id)
                 and mine.last_step.get(old.id, self.run.count) < mine.first_step[new]
                 and 2 * len(held & self.run.cohorts.memberships.held_by(old.id)) >= max(len(held), 1)

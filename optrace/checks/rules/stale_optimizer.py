@@ -64,7 +64,7 @@ train(model, optimizer)
         run = self.run
         made = run.optimizer(optimizer).site
         called = run.called(optimizer)
-        model = run.trace.models[used.model] if used.model >= 0 else None
+        model = run.trace.model_by_id(used.model) if used.model >= 0 else None
         site = model.site if model is not None else None
         site = site or made or run.site(seen.first)
         name = f"`{model.variable}`" if model is not None and model.variable else "the model in use"

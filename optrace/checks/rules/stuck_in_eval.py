@@ -101,7 +101,7 @@ for epoch in range(epochs):
             if not stuck:
                 continue
             first, count = stuck[0][0], sum(entry[2] for entry in stuck)
-            known = run.trace.models[model]
+            known = run.trace.model_by_id(model)
             name = known.variable or known.class_name
             layers = self._sensitive.get(model)
             site = run.site(first)

@@ -60,7 +60,7 @@ optimizer.step()
         names = run.names(unowned.parameters)
         shown = run.listed(unowned.parameters)
         called = run.called(optimizer.id)
-        model = run.trace.models[unowned.model] if unowned.model >= 0 else None
+        model = run.trace.model_by_id(unowned.model) if unowned.model >= 0 else None
         whose = f"`{model.variable}`" if model and model.variable else f"a {model.class_name}" if model else "no model"
         on_purpose = partly or unowned.parameters <= self._loaded
         if on_purpose:

@@ -56,7 +56,7 @@ class Owners:
     def optimizers(self, parameter: Parameter) -> list[Optimizer]:
         """The optimizers that hold a parameter."""
         self._update()
-        return [self._trace.optimizers[number] for number in self.of(parameter.id)]
+        return [self._trace.optimizer_by_id(number) for number in self.of(parameter.id)]
 
     def steps_of(self, optimizer: Optimizer) -> Array:
         """Event numbers of an optimizer's steps that took place."""

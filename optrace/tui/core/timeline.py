@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -206,7 +207,7 @@ class Timeline:
         """The lanes an event belongs to: its own optimizer's, or those whose parameters it touched."""
         optimizer = int(self._trace.column("optimizer")[seq])
         if optimizer >= 0:
-            return frozenset({optimizer})
+            return frozenset({self._lane(optimizer)})
         if len(self._trace.optimizers) < 2:
             return frozenset({0})
         return self._touched_by(int(self._trace.column("effect")[seq]), seq)
@@ -214,5 +215,9 @@ class Timeline:
     def _touched_by(self, effect: int, seq: int) -> frozenset[int]:
         summary = self._effects.of(seq)
         parameters = [*summary.deposited[:64], *summary.cleared[:64], *summary.rescaled[:64], *summary.moved[:64]]
-        found = {number for parameter in parameters for number in self._owners.of(parameter)}
+        found = {self._lane(number) for parameter in parameters for number in self._owners.of(parameter)}
         return frozenset(found) or frozenset({0})
+
+    def _lane(self, optimizer: int) -> int:
+        """The lane of an optimizer, by its number; they stand in the order of their numbers."""
+        return bisect_left(self._trace.optimizers, optimizer, key=lambda known: known.id)

@@ -57,8 +57,9 @@ class Columns:
         if name == "loss":
             return np.where((self._raw("flags") & Flag.LOSS) != 0, self._raw("loss"), np.nan)
         if name == "optimizer":
-            names = np.array([optimizer.name for optimizer in self.trace.optimizers] + [""])
-            return names[self._raw("optimizer")]
+            optimizers, raw = self.trace.optimizers, self._raw("optimizer")
+            names = np.array([optimizer.name for optimizer in optimizers] + [""])
+            return names[np.where(raw < 0, -1, np.searchsorted([optimizer.id for optimizer in optimizers], raw))]
         if name == "lr":
             return self._mapped("groups", self._rate)
         if name == "line":
