@@ -58,8 +58,8 @@ class Unreadable(Exception):
 class Form:
     """How one value is laid out: dtype, shape, bytes. Interned: equal forms are one object."""
 
-    __slots__ = ("array", "dtype", "nbytes", "odd", "shape", "sparse", "text", "zero")
-    _known: ClassVar[dict[tuple[torch.dtype, tuple[int, ...], int, int], Form]] = {}
+    __slots__ = ("__weakref__", "array", "dtype", "nbytes", "odd", "shape", "sparse", "text", "zero")
+    _known: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Form]] = weakref.WeakValueDictionary()
 
     def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int) -> None:
         self.dtype = dtype
@@ -77,7 +77,8 @@ class Form:
         key = (dtype, shape, nbytes, sparse)
         known = cls._known.get(key)
         if known is None:
-            known = cls._known[key] = cls(*key)
+            known = cls(*key)
+            cls._known[key] = known
         return known
 
     def _zero(self) -> Content:

@@ -50,7 +50,7 @@ class Registry:
         self.dirty = True
         self._optimizer_by_id: dict[int, TrackedOptimizer] = {}
         self._numbers: dict[str, int] = {}  # of optimizers by class
-        self._unread_optimizers: list[weakref.ref[Optimizer]] = []
+        self._unread: dict[int, weakref.ref[Optimizer]] = {}  # new optimizers, by id
         self._removers: list[Any] = []
         self._held: list[weakref.ref[Optimizer]] = []  # there before, and nothing ties them to this run yet
 
@@ -65,7 +65,7 @@ class Registry:
             try:
                 if issubclass(kind, nn.Module):
                     self.models.was_there(thing)
-                elif issubclass(kind, Optimizer) and not any(ref() is thing for ref in self._unread_optimizers):
+                elif issubclass(kind, Optimizer) and not any(ref() is thing for ref in self._unread.values()):
                     self.models.found.add(id(thing))
                     if real(thing) is thing:
                         self.saw_optimizer(thing)
@@ -85,7 +85,7 @@ class Registry:
         if chain is not None:
             self.models.made_at[id(optimizer)] = chain
             weakref.finalize(optimizer, self.models.made_at.pop, id(optimizer), None).atexit = False
-        self._unread_optimizers.append(weakref.ref(optimizer))
+        self._unread[id(optimizer)] = weakref.ref(optimizer)
         self.dirty = True
 
     def _disturb(self) -> None:
@@ -119,15 +119,15 @@ class Registry:
         known = self._optimizer_by_id.get(id(optimizer))
         if known is None or known.ref() is not optimizer:
             known = self._add_optimizer(optimizer)
-            self._unread_optimizers.append(known.ref)
+            self._unread[id(optimizer)] = known.ref
             self.dirty = True
         return known
 
     def refresh(self, frame: FrameType | None) -> None:
         """Settle models, names and parameters that appeared since the last event."""
         self.dirty = False
-        unread, self._unread_optimizers = self._unread_optimizers, []
-        optimizers = [o for o in (ref() for ref in unread) if o is not None]
+        unread, self._unread = self._unread, {}
+        optimizers = [o for o in (ref() for ref in unread.values()) if o is not None]
         modules = self.models.roots()
         nameless = [t for t in self.optimizers if t.variable is None]
         wanted: list[object] = [*modules, *optimizers]
@@ -147,7 +147,7 @@ class Registry:
                 entry.variable = found[id(known)]
                 self._writer.row("UPDATE optimizer SET variable = ? WHERE id = ?", entry.variable, entry.id)
         self.forget_dead()
-        self.dirty = bool(self._unread_optimizers) or (frame is None and bool(self.models.held or self._held))
+        self.dirty = bool(self._unread) or (frame is None and bool(self.models.held or self._held))
 
     def forget_dead(self) -> None:
         """Leave out what is gone: a program may make models and optimizers anew without end."""

@@ -81,7 +81,8 @@ class Schedulers:
         if known is not None and known[0]() is scheduler:
             return known[1], False
         number, self._next = self._next, self._next + 1
-        self._known[id(scheduler)] = (weakref.ref(scheduler), number)
+        key = id(scheduler)
+        self._known[key] = (weakref.ref(scheduler, lambda _: self._known.pop(key, None)), number)
         return number, True
 
 
