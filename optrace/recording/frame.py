@@ -196,6 +196,8 @@ class Frame:
     def _forget(self) -> None:
         said = self.mentioned()
         gone, self._gone = self._gone - said, self._gone & said
+        if not gone:
+            return
         for slot in gone:
             slot.drop()
             slot.absent.clear()

@@ -63,7 +63,7 @@ class CallSites:
         self._older: dict[tuple[int, ...], int] = {}  # chains that were not met since these were many
         self._next_site = count()
         self._sites: dict[tuple[str, int, str], int] = {}
-        self._sources: set[str] = set()
+        self._sources: set[str] = set()  # files whose text is kept
         self._codes: dict[int, CodeType] = {}  # kept alive, so that no other takes its id
         self._files: dict[str, str] = {}
         self.room = 64 << 20  # characters of source text that there is room for
@@ -147,7 +147,6 @@ class CallSites:
             known = self._sites[key] = next(self._next_site)
             self._writer.row("INSERT INTO site VALUES (?, ?, ?, ?)", known, file, line, function)
             if file not in self._sources:
-                self._sources.add(file)
                 self._source(file, frame)
         return known
 
@@ -157,6 +156,7 @@ class CallSites:
         text = "".join(lines)
         if text and len(text) <= min(MAX_SOURCE_BYTES, self.room):
             self.room -= len(text)
+            self._sources.add(file)
             text = text.encode("utf-8", "replace").decode("utf-8")
             self._writer.row("INSERT OR IGNORE INTO source VALUES (?, ?)", file, text)
 
