@@ -207,6 +207,7 @@ class Frame:
         self._entries = {code: entry for code, entry in self._entries.items() if code not in dead}
         self._effects = {codes: known for codes, known in self._effects.items() if dead.isdisjoint(codes)}
         self._late_effects = {}
+        self._skips = {room: code for room, code in self._skips.items() if code not in dead}
         parameters = {slot.parameter for slot in gone if slot.optimizer < 0}
         self.unselected -= parameters
         self._samples = {key: found for key, found in self._samples.items() if key[0] not in parameters}

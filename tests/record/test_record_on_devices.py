@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BY_HAND = {"by_hand", "overwritten_at_once", "trained_by_hand", "left_and_back", "sampled_by_hand"}
 """Loops that write to values between the calls: whether these are others now has to be known at once."""
 SUMMARISED = {"sampled", "sampled_by_hand", "statistics", "no_room"}
-SHIFTING = {"flight_recorder"}
+SHIFTING = {"flight_recorder", "made_anew"}
 """How many of the last iterations are there depends on when the writer comes by."""
 
 
