@@ -18,7 +18,8 @@ import torch
 import xxhash
 
 from optrace.recording import devices
-from optrace.recording.capture import SMALL, Form, Known, Slot, view_at
+from optrace.recording.capture import Known, Slot, view_at
+from optrace.recording.forms import SMALL, Form
 from optrace.recording.summaries import CHECKSUM, Asked, Summaries, Take, elements, flat
 from optrace.trace.format import STATISTICS, Op
 from optrace.trace.writer import TENSOR_BLOCK, TraceWriter
@@ -32,7 +33,6 @@ _STATISTICS = struct.Struct(f"<{len(STATISTICS)}d")
 SUMMARY = _STATISTICS.size + CHECKSUM
 """Bytes of a summary without a sample, and with what is not kept."""
 _NORM = STATISTICS.index("norm")
-EFFECT, EFFECT_AT = struct.Struct("<i"), struct.calcsize("<BBHIIIqfiii")  # its place in a record
 _INIT, _RESTATED = int(Op.INIT), int(Op.RESTATED)
 
 

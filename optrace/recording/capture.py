@@ -9,29 +9,24 @@ detached contiguous copy. Version counters alone prove nothing (fused steps and 
 from __future__ import annotations
 
 import ctypes
-import struct
 import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-import xxhash
 from torch.nn.parameter import is_lazy
 
 from optrace.recording import devices
+from optrace.recording.forms import HOLLOW, SMALL, SPARSE_DIMS, Form, digest
 
 if TYPE_CHECKING:
     from optrace.recording.sampling import Sketch
 
-SPARSE_DIMS = struct.Struct("<q")
-HOLLOW = -1
 UNKNOWN = -1  # a fingerprint that no content has
-SMALL = 256  # bytes; below it, content is its own fingerprint
 _VIEWS = 128  # addresses to remember of one value: the allocator goes round among a few dozen
 COPIES = 64 << 20
 """Bytes of copies that are held at most, until they are written; what has no room is copied once more then."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
-digest = xxhash.xxh3_64_intdigest
 ON_META = "it is on the meta device and has no values"
 _EMPTY = memoryview(b"")
 _SCALARS = {bool: torch.bool, int: torch.int64, float: torch.float64}
@@ -53,45 +48,6 @@ Content = bytes | int | Known
 
 class Unreadable(Exception):
     """A tensor without bytes to read (meta, lazily initialised, of a layout unknown here)."""
-
-
-class Form:
-    """How one value is laid out: dtype, shape, bytes. Interned: equal forms are one object."""
-
-    __slots__ = ("__weakref__", "array", "dtype", "nbytes", "odd", "shape", "sparse", "text", "zero")
-    _known: ClassVar[weakref.WeakValueDictionary[tuple[Any, ...], Form]] = weakref.WeakValueDictionary()
-
-    def __init__(self, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int) -> None:
-        self.dtype = dtype
-        self.shape = shape
-        self.nbytes = nbytes
-        self.sparse = sparse  # how many dimensions are sparse; HOLLOW where nothing can be read
-        self.odd = bool(sparse) or dtype.is_complex or not nbytes  # never read in place without a closer look
-        self.text = str(dtype).removeprefix("torch.")
-        self.array: Any = None if self.odd else ctypes.c_ubyte * nbytes
-        self.zero = self._zero()
-        """The fingerprint of a value whose every byte is zero; of a sparse one without elements."""
-
-    @classmethod
-    def of(cls, dtype: torch.dtype, shape: tuple[int, ...], nbytes: int, sparse: int = 0) -> Form:
-        key = (dtype, shape, nbytes, sparse)
-        known = cls._known.get(key)
-        if known is None:
-            known = cls(*key)
-            cls._known[key] = known
-        return known
-
-    def _zero(self) -> Content:
-        if self.sparse:
-            return SPARSE_DIMS.pack(self.sparse) if self.nbytes == SPARSE_DIMS.size else b""
-        if self.nbytes <= SMALL:
-            return bytes(self.nbytes)
-        state = xxhash.xxh3_64()
-        chunk = bytes(min(self.nbytes, 1 << 20))
-        for _ in range(self.nbytes // len(chunk)):
-            state.update(chunk)
-        state.update(chunk[: self.nbytes % len(chunk)])
-        return state.intdigest()
 
 
 def is_plain(tensor: torch.Tensor) -> bool:

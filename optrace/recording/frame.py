@@ -5,45 +5,27 @@ A *change* is a value (a `Slot`) and what happened to it.
 
 from __future__ import annotations
 
-import json
 from array import array
-from itertools import count
-from typing import Any, NamedTuple
 
 import torch
 
-from optrace.recording.arriving import EFFECT, EFFECT_AT, Arrival, Post
-from optrace.recording.capture import HOLLOW, SMALL, Form, Known, Slot
+from optrace.recording.arriving import Arrival, Post
+from optrace.recording.capture import Known, Slot
+from optrace.recording.effects import HEAD, Awaited, Effects
+from optrace.recording.forms import HOLLOW, SMALL, Form
 from optrace.recording.sampling import SAMPLE, UNKNOWN, Sketch, sample_indices
 from optrace.recording.summaries import CHECKSUM, Asked, elements, flat
-from optrace.trace.format import ALIGNMENT, STATISTICS, Op, Storage
+from optrace.trace.format import ALIGNMENT, EFFECT, EFFECT_AT, STATISTICS, Op, Storage
 from optrace.trace.format import SMALL as WHOLE
 from optrace.trace.writer import TraceWriter
 
 Change = tuple[Slot, int]
-Entries = dict[int, tuple[Slot, Form | None, int, int, bool, int, int]]
-"""What happened to which value, and how it is stored, by code."""
 # As plain numbers: an enum's members are slow to hash and to compare.
 _SAME, _FULL, _ZEROS = int(Storage.SAME), int(Storage.FULL), int(Storage.ZEROS)
 _SPARSE, _SAMPLE, _DROPPED = int(Storage.SPARSE), int(Storage.SAMPLE), int(Storage.DROPPED)
 _LOST, _DEPOSIT, _ZERO, _CHANGE = int(Op.LOST), int(Op.DEPOSIT), int(Op.ZERO), int(Op.CHANGE)
-_SKIP = 15  # no change at all, though there is room for one
-_MANY_EFFECTS = 1000
 _MANY_GONE = 1000
-_STATISTICS_ALONE = 1 << 16
-_HEAD = len(STATISTICS) * 8
 _NOTHING_LEFT = (int(Op.CLEAR), int(Op.GONE))
-
-
-class Awaited(NamedTuple):
-    """An effect that is not known before everything has come."""
-
-    event: int
-    codes: tuple[int, ...]
-    arrivals: list[tuple[int, Arrival]]
-    """Which of the codes they decide."""
-    entries: Entries
-    """What codes stood for then."""
 
 
 class Frame:
@@ -63,14 +45,9 @@ class Frame:
         self._arrivals: list[tuple[int, Arrival]] = []  # which of the codes they will be
         self.awaited: Awaited | None = None
         """What the effect that was asked for last depends on; until that has come it is -1."""
-        self._entries: Entries = {}
-        self._next_code = count()
+        self.effects = Effects(writer)
         self._gone: set[Slot] = set()  # that have died lately
-        self._effects: dict[tuple[int, ...], int] = {}
-        self._late_effects: dict[tuple[int, ...], int] = {}
-        self._numbers = count()
         self._samples: dict[tuple[int, int], array[int]] = {}
-        self._skips: dict[int, int] = {}
         self._indices_there: dict[tuple[int, int, torch.device], torch.Tensor] = {}  # the same, on a device
         self.codes: list[int] = []
         self.start = 0
@@ -135,65 +112,29 @@ class Frame:
         codes = tuple(self.codes)
         self.codes.clear()
         if self._arrivals:
-            self.awaited = Awaited(event, codes, self._arrivals, self._entries)
+            self.awaited = self.effects.awaited(codes, event, self._arrivals)
             self._arrivals = []
             return -1
-        return self.known(codes, event)
-
-    def known(self, codes: tuple[int, ...], event: int) -> int:
-        """The id of the effect that these changes together are; `event` is the first to have it, if it is new."""
-        known = self._effects.get(codes)
-        if known is None:
-            known = self._effects[codes] = self.number()
-            entries = json.dumps(_describe(codes, self._entries), separators=(",", ":"))
-            self._writer.row("INSERT INTO effect VALUES (?, ?, ?)", known, event, entries)
-        return known
+        return self.effects.known(codes, event)
 
     def fill_in(self, block: memoryview, place: int) -> None:
         """The effect of the record at `place` is what is awaited."""
         awaited, self.awaited = self.awaited, None
         assert awaited is not None
-        self._writer.later(lambda: EFFECT.pack_into(block, place + EFFECT_AT, self._arrived(awaited)))
-
-    def _arrived(self, awaited: Awaited) -> int:
-        """The id of an effect, now that everything has come: in this order, on whichever thread."""
-        codes = list(awaited.codes)
-        for place, arrival in awaited.arrivals:
-            codes[place] = arrival.codes[arrival.outcome]
-        key = tuple(codes)
-        known = self._late_effects.get(key)
-        if known is None:
-            described = _describe(key, awaited.entries)
-            known = next(self._numbers) if described else -1
-            self._late_effects[key] = known
-            if described:
-                entries = json.dumps(described, separators=(",", ":"))
-                self._writer.late_row("INSERT INTO effect VALUES (?, ?, ?)", known, awaited.event, entries)
-        return known
-
-    def number(self) -> int:
-        """An effect's id that no other has."""
-        return next(self._numbers)
-
-    def effects(self) -> set[int]:
-        """The effects that later events may have, beside new ones; where they are many, none."""
-        self._forget()
-        if len(self._effects) + len(self._late_effects) > _MANY_EFFECTS:
-            self._effects.clear()
-            self._late_effects = {}
-        return {*self._effects.values(), *self._late_effects.values()}
+        self._writer.later(lambda: EFFECT.pack_into(block, place + EFFECT_AT, self.effects.arrived(awaited)))
 
     def mentioned(self) -> set[Slot]:
         """The values that the frame says something of."""
-        return {self._entries[code][0] for code in self.codes}
+        return self.effects.mentioned(self.codes)
 
     def forget(self, slots: list[Slot]) -> None:
         """These values are gone with their parameter or optimizer: so does what was worked out for them."""
         self._gone.update(slots)
         if len(self._gone) >= _MANY_GONE:
-            self._forget()
+            self.forget_gone()
 
-    def _forget(self) -> None:
+    def forget_gone(self) -> None:
+        """Forget what was worked out for values that are gone, but for those that are being spoken of."""
         said = self.mentioned()
         gone, self._gone = self._gone - said, self._gone & said
         if not gone:
@@ -203,11 +144,7 @@ class Frame:
             slot.absent.clear()
             for codes in slot.forms.values():
                 codes.clear()
-        dead = {code for code, entry in self._entries.items() if entry[0] in gone}
-        self._entries = {code: entry for code, entry in self._entries.items() if code not in dead}
-        self._effects = {codes: known for codes, known in self._effects.items() if dead.isdisjoint(codes)}
-        self._late_effects = {}
-        self._skips = {room: code for room, code in self._skips.items() if code not in dead}
+        self.effects.forget(gone)
         parameters = {slot.parameter for slot in gone if slot.optimizer < 0}
         self.unselected -= parameters
         self._samples = {key: found for key, found in self._samples.items() if key[0] not in parameters}
@@ -245,7 +182,7 @@ class Frame:
         return self.keyframe or fits or length <= self.small
 
     def _summary_bytes(self, form: Form) -> int:
-        return _HEAD + SAMPLE * form.dtype.itemsize if self.sample else _HEAD
+        return HEAD + SAMPLE * form.dtype.itemsize if self.sample else HEAD
 
     def _expect(self, slot: Slot, form: Form, op: int, before: bool) -> None:
         """Make room for a value that is on a device, and send for it."""
@@ -259,29 +196,29 @@ class Frame:
         if tensor is None or not chosen or stream.size + ALIGNMENT + length > self.until:
             whole, length, storage = form.nbytes <= WHOLE, 0, _DROPPED  # it is only looked at
         self.reduced = self.reduced or (chosen and storage != _FULL)
-        changed = self.code(slot, form, op, storage, before, length)
+        changed = self.effects.code(slot, form, op, storage, before, length)
         if tensor is None:
             self.codes.append(changed)
             return
         zero = _ZERO if slot.kind == "grad" and op == _CHANGE else op
-        zeros = self.code(slot, form, zero, _ZEROS if length else _DROPPED, before, 0, length)
-        same = same_zero = self._skip(slot, length)
+        zeros = self.effects.code(slot, form, zero, _ZEROS if length else _DROPPED, before, 0, length)
+        same = same_zero = self.effects.skip(slot, length)
         if slot.noting:
-            same_zero = self.code(slot, form, zero, _SAME, before, 0, length)
+            same_zero = self.effects.code(slot, form, zero, _SAME, before, 0, length)
             same = same_zero if op == _DEPOSIT else same
-        size = form.nbytes if whole else (length or _HEAD) + CHECKSUM
+        size = form.nbytes if whole else (length or HEAD) + CHECKSUM
         arrival = Arrival(known, form, size, op, (changed, zeros, same, same_zero), whole)
         if length:
             stream.align()
         if not whole and stream.left < length:  # a summary stands in one block
-            self.codes.append(self._skip(slot, stream.left))
+            self.codes.append(self.effects.skip(slot, stream.left))
             stream.reserve(stream.left)
         self._arrivals.append((len(self.codes), arrival))
         self.codes.append(changed)
         if not whole:
             if length:
                 arrival.rooms.append(stream.reserve(length))
-            indices = self._indices_on(slot, form, tensor.device) if length > _HEAD else None
+            indices = self._indices_on(slot, form, tensor.device) if length > HEAD else None
             key = slot.parameter, form.nbytes
             self.post.summarise(Asked(elements(tensor), indices, Sketch.complete, key, arrival.take))
             return
@@ -295,13 +232,6 @@ class Frame:
             start += room.nbytes
         if not length:
             self.post.add(source, size, arrival.take)
-
-    def _skip(self, slot: Slot, room: int) -> int:
-        """The number of no change, with room for one."""
-        code = self._skips.get(room)
-        if code is None:
-            code = self._skips[room] = self.code(slot, None, _SKIP, _SAME, False, 0, room)
-        return code
 
     def _sketch(self, slot: Slot, form: Form) -> Sketch:
         """The slot's, of the content that was just seen."""
@@ -332,38 +262,7 @@ class Frame:
         return known
 
     def _code(self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int) -> None:
-        self.codes.append(self.code(slot, form, op, storage, before, length))
-
-    def code(
-        self, slot: Slot, form: Form | None, op: int, storage: int, before: bool, length: int, room: int = 0
-    ) -> int:
-        """The number of one change, stored in one way; `room`: of more bytes than it needs."""
-        known = slot.absent if form is None else slot.codes
-        key = room << 17 | op << 4 | storage << 1 | before
-        if storage == _SAMPLE and not self.sample:
-            key |= _STATISTICS_ALONE  # there may be codes of samples with elements, which are longer
-        code = known.get(key)
-        if code is None:
-            code = known[key] = next(self._next_code)
-            self._entries[code] = (slot, form, op, storage, before, length, room or length)
-        return code
-
-
-def _describe(codes: tuple[int, ...], entries: Entries) -> list[list[Any]]:
-    """The entries as the index holds them; offsets follow from lengths and alignment."""
-    described = []
-    offset = 0
-    for code in codes:
-        slot, form, op, storage, before, length, room = entries[code]
-        if room:
-            offset += -offset % ALIGNMENT
-        dtype, shape = (form.text, form.shape) if form is not None else ("", ())
-        whose = [slot.parameter, slot.kind, slot.optimizer]
-        if op != _SKIP:
-            described.append([*whose, op, storage, int(before), dtype, list(shape), offset, length])
-        offset += room
-    return described
+        self.codes.append(self.effects.code(slot, form, op, storage, before, length))
 
 
 assert len(STATISTICS) == 6
-assert max(Op) < _SKIP

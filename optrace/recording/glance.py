@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from optrace.recording.capture import digest, version_of
+from optrace.recording.capture import version_of
 from optrace.recording.entries import Tracked
+from optrace.recording.forms import digest
 
 
 class Glance:

@@ -114,7 +114,7 @@ class Chunks:
             index=turns.index,
             file=self._file,
             offset=frame.start if frame.codes else tensors.size,
-            own=(frame.number(), frame.number()),
+            own=(frame.effects.number(), frame.effects.number()),
             held=tuple(map(_value, found + absent)),
             absent=tuple(map(_value, absent)),
             needed=self._needed(),
@@ -147,15 +147,18 @@ class Chunks:
         """What events from here on may refer to. Chains of calls and sets of members that are not are forgotten."""
         recorder = self._recorder
         registry, parameters, sites = recorder.registry, recorder.parameters, recorder.sites
-        models, groups, said = registry.models, registry.groups, recorder.frame.mentioned()
+        models, groups = registry.models, registry.groups
+        recorder.frame.forget_gone()
+        said = recorder.frame.mentioned()
         running = [scope for stack in recorder.scopes.by_thread.values() for scope in stack]
         chains = sites.known() | {recorder.last_chain, *(scope.chain for scope in running)}
         recorder.turns.forget(chains)
         recorder.losses.forget(chains)
+        effects = recorder.frame.effects
         members = {number for owner in registry.optimizers for number in owner.member_sets}
         groups.forget(members)
         found = {
-            "effect": (recorder.frame.effects(), recorder.frame.number()),
+            "effect": (effects.later(), effects.number()),
             "parameter": ({t.id for t in parameters.tracked} | {s.parameter for s in said}, parameters.count),
             "optimizer": ({owner.id for owner in registry.optimizers} | {s.optimizer for s in said}, registry.count),
             "groups": ({owner.groups_id for owner in registry.optimizers}, groups.count),

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from optrace.recording.capture import Form, digest
+from optrace.recording.forms import Form, digest
 
 SAMPLE = 64  # elements followed in every tensor; tensors of up to this many are always kept whole
 PIECES = 64  # of a tensor; one after the other is compared in full

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import Slot, Unreadable, digest, scalar
+from optrace.recording.capture import Slot, Unreadable, scalar
 from optrace.recording.entries import Tracked, TrackedOptimizer
+from optrace.recording.forms import digest
 from optrace.recording.frame import Change
 from optrace.recording.placements import local_of
 from optrace.trace.format import Op

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import ON_META, Slot, Unreadable, digest
+from optrace.recording.capture import ON_META, Slot, Unreadable
 from optrace.recording.entries import Tracked, TrackedOptimizer
+from optrace.recording.forms import digest
 from optrace.recording.frame import Change, Frame
 from optrace.recording.glance import Glance
 from optrace.recording.placements import local_of

@@ -116,6 +116,7 @@ RECORD_FIELDS = [
     ("live_graphs", "<u4"),  # loss graphs still alive after a backward
 ]
 assert RECORD.size == 64
+EFFECT, EFFECT_AT = struct.Struct("<i"), struct.calcsize("<BBHIIIqfiii")  # and where it stands
 
 # One sampled value: these statistics as float64, then its sampled elements.
 STATISTICS = ("norm", "mean", "min", "max", "zeros", "nonfinite")

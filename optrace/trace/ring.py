@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from optrace.trace.format import (
+    EFFECT,
+    EFFECT_AT,
     EVENTS_FILE,
     KIND_CODES,
     RECORD,
@@ -43,7 +45,6 @@ LOOK_NOW = b"!"  # what it is told when the recording ends
 Value = tuple[int, str, int]
 """Parameter, kind, optimizer (-1 for none)."""
 _EFFECT = 11  # place among a record's fields
-_EFFECT_AT = struct.calcsize("<BBHIIIqfiii")  # the effect's place among its bytes
 _RESTATED, _INIT, _GONE, _LOST = int(Op.RESTATED), int(Op.INIT), int(Op.GONE), int(Op.LOST)
 _SAME = int(Storage.SAME)
 _NAN = float("nan")
@@ -177,7 +178,7 @@ class Ring:
             entries = self._seen_anew(fields[_EFFECT], first)
             segments: list[Segment] = []
             head = self._gap(at_begin[-RECORD.size :], fields[3], first)
-            head += kept_first[:_EFFECT_AT] + struct.pack("<i", first.own[1]) + kept_first[_EFFECT_AT + 4 :]
+            head += kept_first[:EFFECT_AT] + EFFECT.pack(first.own[1]) + kept_first[EFFECT_AT + EFFECT.size :]
             left = (events - first.event - 1) * RECORD.size
             offset = 0
             while head or left:

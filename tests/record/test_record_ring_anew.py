@@ -22,7 +22,7 @@ from torch import nn
 
 import optrace
 from optrace.cli.main import main
-from optrace.recording import frame, registry, sites
+from optrace.recording import effects, frame, registry, sites
 
 pytestmark = pytest.mark.usefixtures("small_chunks_and_nobody_looking")
 ANEW = """
@@ -42,7 +42,7 @@ while True:
 @pytest.fixture(autouse=True)
 def soon_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is forgotten by the thousand is forgotten by the dozen."""
-    monkeypatch.setattr(frame, "_MANY_EFFECTS", 20)
+    monkeypatch.setattr(effects, "_MANY", 20)
     monkeypatch.setattr(frame, "_MANY_GONE", 20)
     monkeypatch.setattr(registry, "_GONE", 20)
     monkeypatch.setattr(sites, "_MANY_CHAINS", 10)

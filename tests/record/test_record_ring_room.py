@@ -52,9 +52,9 @@ def test_neither_disk_nor_index_grow_with_the_run(tmp_path: Path) -> None:
 
 
 def test_sparse_gradients_leave_no_effects_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from optrace.recording import frame
+    from optrace.recording import effects
 
-    monkeypatch.setattr(frame, "_MANY_EFFECTS", 20)
+    monkeypatch.setattr(effects, "_MANY", 20)
     torch.manual_seed(0)
     model = nn.Embedding(500, 2, sparse=True)
     optimizer = torch.optim.SparseAdam(list(model.parameters()))

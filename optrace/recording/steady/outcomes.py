@@ -78,16 +78,16 @@ class Plan:
                 stored.append(changed and not zero)
                 if changed:
                     storage, length = (_ZEROS, 0) if zero else (_FULL, form.nbytes)
-                    codes.append(frame.code(slot, form, op, storage, False, length))
+                    codes.append(frame.effects.code(slot, form, op, storage, False, length))
             sizes = [form.nbytes for form in forms if form is not None]
-            effect = frame.known(tuple(codes), event) if codes else -1
+            effect = frame.effects.known(tuple(codes), event) if codes else -1
             found = self._outcomes[key] = Outcome(effect, sizes, stored)
         return found
 
     def cleared(self, frame: Frame, event: int, slots: list[Slot]) -> Outcome:
         """What it is that these gradients became None."""
-        codes = tuple([frame.code(slot, None, _CLEAR, _SAME, False, 0) for slot in slots])
-        return Outcome(frame.known(codes, event) if codes else -1, [], [])
+        codes = tuple([frame.effects.code(slot, None, _CLEAR, _SAME, False, 0) for slot in slots])
+        return Outcome(frame.effects.known(codes, event) if codes else -1, [], [])
 
 
 class Reach:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from optrace.recording.capture import Slot, digest
+from optrace.recording.capture import Slot
 from optrace.recording.entries import Tracked, TrackedOptimizer
+from optrace.recording.forms import digest
 from optrace.trace.format import ALIGNMENT
 
 MOST_BYTES = 16 << 10  # of one value: a larger one is cheaper to compare by its digest
