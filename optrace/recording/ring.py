@@ -56,8 +56,11 @@ class RingPace(Pace):
         limit = self.limit()
         left = limit - writer.used
         if left < CLOSING // 4 and not self.spent and not writer.crowded:
-            self.spent = True
-            self.note(iteration, event, f"no room is left in {format_size(limit)}", "nothing")
+            if writer.ring is not None and writer.ring.may_let_go:
+                writer.crowded = CLOSING
+            else:
+                self.spent = True
+                self.note(iteration, event, f"no room is left in {format_size(limit)}", "nothing")
         frame.until = writer.tensors.size + left - CLOSING // 2
         self.look_at = writer.appended + max(LEAST_LOOK, left // 4)
 
@@ -133,7 +136,7 @@ class Chunks:
         copied = (recorder.events - ring.base) * RECORD.size  # the file of events is there twice for a moment
         limit = recorder.pace.limit()
         wanted = max(self._largest, limit // PARTS + self._restated) + copied + CLOSING
-        writer.crowded = writer.used + wanted > limit
+        writer.crowded = max(0, writer.used + wanted - limit)
         writer.chunks.append(pending)
         recorder.pace.look(pending.iteration, pending.event)
         if ring.short and not self._told:

@@ -120,15 +120,20 @@ class Ring:
         """The chunk that the trace begins with."""
         return self._chunks[0]
 
+    @property
+    def may_let_go(self) -> bool:
+        """Whether it holds more than the chunk that is being written."""
+        return len(self._chunks) > 1
+
     def add(self, chunks: list[Chunk]) -> None:
         """Chunks that have begun."""
         self._chunks += chunks
 
-    def needless(self, crowded: bool) -> Chunk | None:
+    def needless(self, crowded: int) -> Chunk | None:
         """The chunk that the trace could begin with; None where all are needed.
 
         Up to where errors were looked for: what leads to one that is found later must still be there then.
-        `crowded`: there is no room for another chunk, so the oldest goes in any case.
+        `crowded`: for want of room so many bytes go in any case, the oldest.
         """
         newest = [self._chunks[0], *(c for c in self._chunks if c.event <= self.seen)][-1]
         fitting = [c for c in self._chunks[1:] if newest.iteration - c.iteration >= self.last]
@@ -136,8 +141,11 @@ class Ring:
             self.short = False
             return fitting[-1]
         if crowded and len(self._chunks) > 1:
-            self.short = self._chunks[-1].iteration - self._chunks[1].iteration < self.last
-            return self._chunks[1]
+            oldest, *others = self._chunks
+            enough = (c for c in others if c.file - oldest.file + (c.event - self.base) * RECORD.size >= crowded)
+            first = next(enough, others[-1])
+            self.short = others[-1].iteration - first.iteration < self.last
+            return first
         return None
 
     def let_go(self, first: Chunk, events: int) -> tuple[int, str, list[Segment]]:

@@ -84,8 +84,8 @@ class TraceWriter:
         self._segments: list[Segment] = []
         self.chunks: list[Chunk] = []
         """Chunks of a ring that have begun, for the writer to take in."""
-        self.crowded = False
-        """The ring has no room for another chunk until the writer has let one go."""
+        self.crowded = 0
+        """Bytes that the ring has to let go before there is room for more."""
         self.after_commit: Callable[[], None] = lambda: None
         """Called by the writer after each commit, and each time it finds nothing to commit."""
         self.before_close: Callable[[], None] = lambda: None
@@ -199,7 +199,7 @@ class TraceWriter:
             self.before_close()
             if self.ring is not None:
                 with contextlib.suppress(OSError, sqlite3.Error):  # for want of room: then it holds more
-                    self._let_go(self.ring, False)
+                    self._let_go(self.ring, 0)
             self._close_index()
         except BaseException as failure:
             self.failed = True
@@ -247,7 +247,7 @@ class TraceWriter:
             with in_sqlite():
                 self._commit(rows)
             self._measure(counted)
-        if chunks and self.ring is not None:
+        if self.ring is not None and (chunks or crowded):
             self.ring.add(chunks)
             if not self._stopping:
                 self._let_go(self.ring, crowded)
@@ -259,7 +259,7 @@ class TraceWriter:
             stream.write(block, block.used, self._segments, hurry=len(blocks) >= WAKE_BLOCKS)
             stream.recycle(block)
 
-    def _let_go(self, ring: Ring, crowded: bool) -> None:
+    def _let_go(self, ring: Ring, crowded: int) -> None:
         """Remove the iterations that are not needed any more."""
         first = ring.needless(crowded)
         if first is not None:
@@ -267,11 +267,11 @@ class TraceWriter:
                 target, name, segments = ring.let_go(first, ring.base + self.events.offset // RECORD.size)
             self.events.go_on_in(target, name, sum(length for _, _, length, _ in segments))
         if crowded:
-            self.crowded = False
+            self.crowded = 0
 
     def _due(self) -> bool:
         """Whether it is time for a commit, which cuts a block in two: not each time that blocks are full."""
-        enough = self._stopping or self.crowded or len(self.rows) > MOST_ROWS // 2
+        enough = self._stopping or self.crowded > 0 or len(self.rows) > MOST_ROWS // 2
         return enough or time.monotonic() - self._committed >= COMMIT_SECONDS * 0.9
 
     def _measure(self, counted: int) -> None:

@@ -119,3 +119,23 @@ def test_an_iteration_that_is_larger_than_the_budget(tmp_path: Path) -> None:
             for event in trace.events:
                 if trace.exactness(name, "param", at=event.seq) == "exact":
                     trace.value(name, at=event.seq)
+
+
+def test_iterations_that_take_ever_more_room(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One chunk that goes makes less room than the next one needs: as many go as it takes."""
+    torch.manual_seed(0)
+    with optrace.record(tmp_path / "run.optrace", last=500, budget="2MB") as recording:
+        for turn in range(400):
+            model = nn.Linear(4, 2 + turn // 2)
+            optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+            for _ in range(2):
+                optimizer.zero_grad()
+                model(torch.ones(2, 4)).square().mean().backward()
+                optimizer.step()
+    assert recording.failure is None
+    with optrace.load(tmp_path / "run.optrace") as trace:
+        assert trace.size() <= 2_000_000 * 1.05
+        assert trace.events[-1].position.iteration >= 399
+        assert trace.phases[-1].capture == "exact"
+        last = list(trace.parameters)[-2]
+        assert np.array_equal(trace.value(last), model.weight.detach().numpy())
