@@ -259,7 +259,7 @@ def test_keep_and_an_open_reader(tmp_path: Path) -> None:
         assert trace.value("weight#60").tobytes() == model.weight.detach().numpy().tobytes()
 
 
-@pytest.mark.parametrize("seconds", [0.5, 0.9, 1.3])
+@pytest.mark.parametrize("seconds", [0.9, *(pytest.param(each, marks=pytest.mark.slow) for each in (0.5, 1.3))])
 def test_killed_in_between(tmp_path: Path, seconds: float) -> None:
     path = tmp_path / "run.optrace"
     (tmp_path / "loop.py").write_text(QUICK + f"import optrace\noptrace.record({str(path)!r}, last=8).start()\n" + ANEW)

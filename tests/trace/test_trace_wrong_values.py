@@ -336,9 +336,7 @@ async def look_through(path: Path) -> str:
         app.session.close()
 
 
-SHOWN = [
-    pytest.param(name, marks=() if name in ("huge", "red") else pytest.mark.slow) for name in WRONG if name != "nested"
-]
+SHOWN = [pytest.param(name, marks=() if name in ("huge",) else pytest.mark.slow) for name in WRONG if name != "nested"]
 
 
 @pytest.mark.parametrize("value", SHOWN)
@@ -350,12 +348,9 @@ async def test_the_screen_shows_any_value(copied: Path, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("table", "key"),
-    [
-        pytest.param(*case, marks=() if case == ("backward", "scale") else pytest.mark.slow)
-        for case in CASES
-        if case[0] in DETAILS or case[0] == "row"
-    ],
+    [case for case in CASES if case[0] in DETAILS or case[0] == "row"],
 )
+@pytest.mark.slow
 async def test_the_screen_tells_of_wrong_values(copied: Path, table: str, key: str) -> None:
     put(copied, table, key, WRONG["pairs"])
     with contextlib.suppress(DamagedError):
