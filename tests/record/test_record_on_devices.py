@@ -32,7 +32,7 @@ SHIFTING = {"flight_recorder", "made_anew"}
 def run(device: str, folder: Path, *names: str) -> dict[str, Any]:
     """The loops, recorded in a process of their own: a device stays for as long as its process does."""
     out = folder / "found.json"
-    command = [sys.executable, "-m", "tests.record.loops", device, str(out), *names]
+    command = [sys.executable, "-m", "tests.record.told", device, str(out), *names]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, env={**os.environ})
     assert done.returncode == 0, done.stdout + done.stderr
     return dict(json.loads(out.read_text()))
