@@ -91,6 +91,23 @@ def accumulated_and_clipped(device: str) -> Any:
 
 
 @loop()
+def scaled(device: str) -> Any:
+    """A GradScaler, and one turn whose gradients are not finite."""
+    network = model(device)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, foreach=False)
+    scaler = torch.amp.GradScaler(device, init_scale=1024.0, growth_interval=2)
+    for turn, (inputs, targets) in enumerate(data(device)):
+        optimizer.zero_grad()
+        loss = loss_of(network, inputs, targets) * (float("inf") if turn == 3 else 1.0)
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_(network.parameters(), 0.5, foreach=False)
+        scaler.step(optimizer)
+        scaler.update()
+    return network
+
+
+@loop()
 def by_hand(device: str) -> Any:
     """Values that are written between the calls, counted by torch or not, to others and to what they were."""
     network = model(device)
