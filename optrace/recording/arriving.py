@@ -224,7 +224,7 @@ class Post:
         arrival = Arrival(slot.content, slot.form, slot.form.nbytes if whole else SUMMARY, op, (), whole)
         arrival.learn = learn
         if not whole:
-            self.summarise(Asked(elements(tensor), None, True, (slot.parameter, slot.form.nbytes), arrival.take))
+            self.summarise(Asked(elements(tensor), None, True, slot.parameter, arrival.take))
             return arrival
         source = flat(tensor)
         for start in range(0, slot.form.nbytes, TENSOR_BLOCK):

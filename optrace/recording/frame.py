@@ -219,8 +219,7 @@ class Frame:
             if length:
                 arrival.rooms.append(stream.reserve(length))
             indices = self._indices_on(slot, form, tensor.device) if length > HEAD else None
-            key = slot.parameter, form.nbytes
-            self.post.summarise(Asked(elements(tensor), indices, Sketch.complete, key, arrival.take))
+            self.post.summarise(Asked(elements(tensor), indices, Sketch.complete, slot.parameter, arrival.take))
             return
         source = flat(tensor)
         start = 0

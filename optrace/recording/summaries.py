@@ -50,8 +50,8 @@ class Asked(NamedTuple):
     """Those that are kept."""
     complete: bool
     """All statistics, not the norm and the count of non-finite elements alone; the others are nan then."""
-    key: tuple[int, int]
-    """What `indices` depend on."""
+    parameter: int
+    """Whose it is: by this, and how many elements there are, the indices are chosen."""
     take: Take
 
 
@@ -142,7 +142,9 @@ class Summaries:
             both = zip(values, starts, strict=False)
             return torch.cat([asked.indices + start * ROW for asked, start in both if asked.indices is not None])
 
-        return self._known((values[0].whole.device, *(asked.key for asked in values)), moved)
+        return self._known(
+            (values[0].whole.device, *((asked.parameter, asked.whole.numel()) for asked in values)), moved
+        )
 
     def _zeros(self, like: torch.Tensor) -> torch.Tensor:
         return self._known((like.dtype, like.device), lambda: torch.zeros(ROW, dtype=like.dtype, device=like.device))

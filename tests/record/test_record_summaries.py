@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -51,7 +52,9 @@ def norm_of(work: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
     return scale * float(np.linalg.norm(work / scale)) if np.isfinite(scale) and scale else float(np.linalg.norm(work))
 
 
-def told_of(asked: list[tuple[torch.Tensor, torch.Tensor | None]], complete: bool) -> list[bytes]:
+def told_of(
+    asked: list[tuple[torch.Tensor, torch.Tensor | None]], complete: bool, parameters: Sequence[int] = range(1000)
+) -> list[bytes]:
     """What values that are asked for together turn out to be."""
     sent: list[tuple[torch.Tensor, Take]] = []
     many = Summaries(lambda source, take: sent.append((source, take)))
@@ -64,7 +67,7 @@ def told_of(asked: list[tuple[torch.Tensor, torch.Tensor | None]], complete: boo
         return take
 
     for number, (tensor, kept) in enumerate(asked):
-        many.add(Asked(tensor, kept, complete, (number, tensor.numel()), taking(number)))
+        many.add(Asked(tensor, kept, complete, parameters[number], taking(number)))
     many.send()
     count = len(sent)
     many.send()
@@ -98,6 +101,17 @@ def test_many_at_once(sampled: bool, complete: bool, together: int, monkeypatch:
         elements = b"" if kept is None else tensor[kept].view(torch.uint8).numpy().tobytes()
         assert told[_STATISTICS.size : -CHECKSUM] == elements
         assert told[-CHECKSUM:] == bits_of(tensor)
+
+
+def test_as_many_bytes_of_other_elements() -> None:
+    """One parameter's values of different dtypes have samples of their own."""
+    asked: list[tuple[torch.Tensor, torch.Tensor | None]] = []
+    for dtype, size in ((torch.float32, 4000), (torch.float64, 2000), (torch.bfloat16, 8000)):
+        kept = torch.tensor(sorted(random.Random(size).sample(range(size), 64)))
+        asked.append((tensor_of(dtype, size, 2), kept))
+    for (tensor, kept), told in zip(asked, told_of(asked, False, [7, 7, 7]), strict=True):
+        assert kept is not None
+        assert told[_STATISTICS.size : -CHECKSUM] == tensor[kept].view(torch.uint8).numpy().tobytes()
 
 
 @pytest.mark.parametrize("scale", [1e-300, 1e200])
