@@ -21,7 +21,7 @@ CHECKSUM = 8
 """Bytes that come after a summary and are not kept."""
 ROW = 1 << 10  # elements
 TOGETHER = 1 << 24  # elements that are laid side by side at once; one value that is larger stays where it is
-_LAYOUTS = 64  # to be remembered
+_LAYOUTS = 256  # to be remembered: a model of a hundred million elements has about a hundred
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 Take = Callable[[memoryview], None]
